@@ -1,0 +1,125 @@
+# Keelson's build. `make help` lists the targets; README.md says which two to start with.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+ARCH    ?= amd64
+VERSION ?= 0.1.0
+BOARD   ?= pc
+NAME    ?= homelab
+
+# The build time is the commit's: it is the clock floor of every node, and two builds
+# of one commit must be the same bytes.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1700000000)
+
+# One set of flags for build, vet and test, so that they share one compile of Kubernetes.
+export CGO_ENABLED := 0
+export GOFLAGS     := -trimpath -buildvcs=false
+TAGS        := no_btrfs no_zfs no_devmapper no_tracing
+BIN         := bin/$(ARCH)
+K8S_VERSION := $(shell sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' go.mod)
+
+LDFLAGS      := -s -w
+INIT_LDFLAGS := $(LDFLAGS) -X main.version=$(VERSION) -X main.buildEpoch=$(SOURCE_DATE_EPOCH)
+VERSION_PKGS := k8s.io/client-go/pkg/version k8s.io/component-base/version
+NODE_LDFLAGS := $(LDFLAGS) -X main.version=$(VERSION) \
+	$(foreach p,$(VERSION_PKGS),-X $(p).gitVersion=$(K8S_VERSION)+keelson1 -X $(p).gitMajor=$(word 1,$(subst ., ,$(K8S_VERSION:v%=%))) \
+	-X $(p).gitMinor=$(word 2,$(subst ., ,$(K8S_VERSION:v%=%))) -X $(p).gitTreeState=clean -X $(p).buildDate=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ))
+
+PLUGINS := ipam/host-local main/bridge main/loopback meta/portmap
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- what a fresh machine lacks -------------------------------------------------
+
+# command=Debian package. The first list is for building and running, the second for tests:
+# they are the reference tools that check our file formats.
+RUN_TOOLS  := go=golang-go gcc=gcc qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils \
+	/usr/share/OVMF/OVMF_CODE_4M.fd=ovmf apt-get=apt dpkg-deb=dpkg git=git \
+	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+TEST_TOOLS := sgdisk=gdisk fsck.vfat=dosfstools mdir=mtools e2fsck=e2fsprogs veritysetup=cryptsetup-bin \
+	fsck.erofs=erofs-utils unsquashfs=squashfs-tools cpio=cpio zstd=zstd objdump=binutils gpg=gnupg ip=iproute2
+
+# need LIST: installs the packages of LIST whose command or file is missing.
+define need
+	@missing=""; export PATH="$$PATH:/usr/sbin:/sbin"; \
+	for pair in $(1); do what=$${pair%%=*}; \
+		if [[ $$what == /* ]]; then [[ -e $$what ]] || missing+=" $${pair##*=}"; \
+		else command -v $$what >/dev/null || missing+=" $${pair##*=}"; fi; done; \
+	[[ -z $$missing ]] && exit 0; \
+	command -v apt-get >/dev/null || { echo "make: missing:$$missing; install them (these are Debian's package names)" >&2; exit 1; }; \
+	sudo=""; [[ $$(id -u) == 0 ]] || sudo=sudo; \
+	echo "installing:$$missing"; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+endef
+
+.PHONY: deps test-deps
+deps:
+	$(call need,$(RUN_TOOLS))
+test-deps: deps
+	$(call need,$(TEST_TOOLS))
+
+# --- build ----------------------------------------------------------------------
+
+.PHONY: build
+build: deps cli programs ## bin/keelson and everything an image needs
+
+.PHONY: cli
+cli:
+	@mkdir -p $(BIN)
+	go build -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/keelson ./cmd/keelson
+
+.PHONY: programs
+programs: cli
+	@echo "building the node's programs (the first time compiles Kubernetes: about 15 minutes on two cores)"
+	GOARCH=$(ARCH) go build -ldflags '$(INIT_LDFLAGS)' -o $(BIN)/init ./cmd/init
+	GOARCH=$(ARCH) go build -ldflags '$(LDFLAGS)' -o $(BIN)/pause ./cmd/pause
+	cd imagebuilder/programs && GOARCH=$(ARCH) go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o ../../$(BIN)/ \
+		github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2 \
+		$(addprefix github.com/containernetworking/plugins/plugins/,$(PLUGINS))
+	bin/keelson runc --arch $(ARCH) --source imagebuilder/programs --out $(BIN)/runc
+	GOARCH=$(ARCH) go build -tags '$(TAGS)' -ldflags '$(NODE_LDFLAGS)' -o $(BIN)/node ./cmd/node
+
+# --- run ------------------------------------------------------------------------
+
+$(NAME)/kubeconfig:
+	bin/keelson config new $(NAME)
+
+.PHONY: run
+run: build ## build, boot in QEMU, end at a Ready node and a kubeconfig (Ctrl-C powers it off)
+	@[[ -e $(NAME)/kubeconfig ]] || bin/keelson config new $(NAME)
+	bin/keelson build --board $(BOARD) --config $(NAME)/server.yaml --out $(NAME).img
+	@exec bin/keelson run $(NAME).img
+
+# --- checks ---------------------------------------------------------------------
+
+.PHONY: lint
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [[ -z $$unformatted ]] || { echo "not gofmt-clean: $$unformatted" >&2; exit 1; }
+	go vet -tags '$(TAGS)' ./...
+	@mkdir -p bin
+	cd tools && go build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck -tags '$(TAGS)' ./...
+
+.PHONY: unit
+unit: test-deps
+	go test -tags '$(TAGS)' ./...
+
+.PHONY: test
+test: test-deps build lint unit ## everything that must pass: lint, unit tests, formats, QEMU scenarios
+	KEELSON_QEMU=1 go test -tags '$(TAGS)' -count=1 -timeout 60m -v ./tests/...
+
+.PHONY: test-all
+test-all: test ## also the slow matrices: machines, disks, NICs, fuzzing
+	KEELSON_QEMU=1 KEELSON_ALL=1 go test -tags '$(TAGS)' -count=1 -timeout 180m -v ./tests/...
+
+.PHONY: bench
+bench: build ## measure, and rewrite docs/benchmarks.md
+	KEELSON_QEMU=1 go run -tags '$(TAGS)' ./tests/bench
+
+.PHONY: clean
+clean: ## remove what was built here (the caches in the home folder stay)
+	rm -rf bin out

@@ -1,0 +1,33 @@
+package house
+
+// Module is the path of the main module.
+const Module = "github.com/keelson-os/keelson"
+
+// A Ban says that no package under From may depend, directly or not, on a package under any of On.
+// Paths inside the module are relative to it; others are import paths.
+type Ban struct {
+	From   string
+	On     []string
+	Reason string
+}
+
+var kubernetes = []string{"k8s.io", "github.com/containerd/containerd", "github.com/flannel-io/flannel", "github.com/k3s-io/kine"}
+
+// Bans are the arrows that must not exist; see docs/architecture.md, "The house".
+var Bans = []Ban{
+	{"init", kubernetes, "PID 1 must stay small: Kubernetes costs 90 MB of memory at start"},
+	{"cmd/init", kubernetes, "PID 1 must stay small: Kubernetes costs 90 MB of memory at start"},
+	{"cmd/keelson", kubernetes, "the CLI must link in seconds and run on a laptop without Kubernetes"},
+	{"config", kubernetes, "the parser is shared by the laptop, PID 1 and the node"},
+	{"imagebuilder", kubernetes, "the builder only packs what others compiled"},
+	{"tests", kubernetes, "scenarios use the ports a user has, not Kubernetes' libraries"},
+	{"cluster/pki", kubernetes, "the CLI makes certificates before any node exists"},
+	{"cluster/token", kubernetes, "the CLI makes tokens before any node exists"},
+	{"init", []string{"cluster", "imagebuilder", "boards"}, "PID 1 and the node talk over a socket, not by import"},
+	{"cmd/init", []string{"cluster", "imagebuilder", "boards"}, "PID 1 and the node talk over a socket, not by import"},
+	{"cmd/init", []string{"net/http"}, "net/http would add 3 MB to PID 1 and a parser of the outside world"},
+	{"cluster", []string{"init", "imagebuilder", "boards"}, "the node knows nothing of images, nor of PID 1's insides"},
+	{"cmd/node", []string{"init", "imagebuilder", "boards"}, "the node knows nothing of images, nor of PID 1's insides"},
+	{"config", []string{"init", "imagebuilder", "boards", "cmd"}, "arrows point down"},
+	{"imagebuilder", []string{"init", "cmd"}, "arrows point down"},
+}
