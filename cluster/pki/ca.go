@@ -34,6 +34,7 @@ const (
 const (
 	pemCertificate = "CERTIFICATE"
 	pemPrivateKey  = "PRIVATE KEY"
+	pemPublicKey   = "PUBLIC KEY"
 )
 
 // CA issues certificates. It is safe for concurrent use.
@@ -131,6 +132,33 @@ func NewKey() (string, error) {
 		return "", fmt.Errorf("encode key: %w", err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: pemPrivateKey, Bytes: der})), nil
+}
+
+// PublicKey returns the public half of a private key (PKCS#8, SEC 1 or PKCS#1 PEM), as
+// PKIX PEM.
+func PublicKey(privatePEM string) (string, error) {
+	block, _ := pem.Decode([]byte(privatePEM))
+	if block == nil {
+		return "", errors.New("read private key: not PEM")
+	}
+	var key any
+	var err error
+	if key, err = x509.ParsePKCS8PrivateKey(block.Bytes); err != nil {
+		if key, err = x509.ParseECPrivateKey(block.Bytes); err != nil {
+			if key, err = x509.ParsePKCS1PrivateKey(block.Bytes); err != nil {
+				return "", errors.New("read private key: neither PKCS#8, SEC 1 nor PKCS#1")
+			}
+		}
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return "", fmt.Errorf("read private key: %T cannot sign", key)
+	}
+	der, err := x509.MarshalPKIXPublicKey(signer.Public())
+	if err != nil {
+		return "", fmt.Errorf("encode public key: %w", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: pemPublicKey, Bytes: der})), nil
 }
 
 func newKey() (*ecdsa.PrivateKey, error) {
