@@ -1,0 +1,16 @@
+// Package generate makes a new cluster's directory on the operator's computer, before
+// any node exists: CAs, tokens, a configuration for a server and one for an agent, a
+// kubeconfig and a client certificate for the machine API.
+//
+//	NAME/               0700
+//	  secrets.yaml      the CAs with their keys, the tokens: whoever has it owns the cluster
+//	  server.yaml       configuration of a server
+//	  agent.yaml        configuration of an agent
+//	  kubeconfig        cluster administrator (group system:masters)
+//	  client.crt, .key  machine API administrator (role admin)
+//
+// All files are 0600. Administrators' certificates are valid for AdminLifetime.
+//
+// It is apart from package config so that PID 1, which reads configurations, does not
+// carry the code that makes certificates.
+package generate
