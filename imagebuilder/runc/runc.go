@@ -156,8 +156,8 @@ func compile(ctx context.Context, o Options, t target, cc, sysroot string) error
 	libs := filepath.Join(sysroot, "usr", "lib", t.triplet)
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", out,
 		"-tags", "seccomp urfave_cli_no_docs netgo osusergo", "-buildmode=pie",
-		// No build id from the linker: it would cover debug information with this host's paths in it.
-		"-ldflags", "-s -w -linkmode=external -extldflags '-static-pie -Wl,--build-id=none'",
+		// No build ids: Go's covers the compiler's path, the linker's the debug information.
+		"-ldflags", "-s -w -buildid= -linkmode=external -extldflags '-static-pie -Wl,--build-id=none'",
 		module)
 	cmd.Dir = o.Source
 	cmd.Env = append(os.Environ(),
