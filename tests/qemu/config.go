@@ -1,0 +1,128 @@
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+)
+
+// Bus is how the disk is attached.
+type Bus string
+
+// The buses.
+const (
+	DiskVirtio Bus = "virtio"
+	DiskSATA   Bus = "sata"
+	DiskNVMe   Bus = "nvme"
+)
+
+// NIC is the model of the network card.
+type NIC string
+
+// The network cards. NICNone leaves the machine without one.
+const (
+	NICVirtio NIC = "virtio"
+	NICE1000E NIC = "e1000e"
+	NICNone   NIC = "none"
+)
+
+// Accel is how the processor is emulated.
+type Accel string
+
+// AccelAuto uses KVM when it has booted a machine of this host before, or does so now:
+// /dev/kvm may exist and still not run a kernel. A boot under KVM that says nothing for
+// a minute is started again under TCG, and that is remembered for this host.
+const (
+	AccelAuto Accel = "auto"
+	AccelTCG  Accel = "tcg"
+	AccelKVM  Accel = "kvm"
+)
+
+// Forward makes a TCP port of the machine reachable on the host's 127.0.0.1.
+type Forward struct {
+	Guest int
+	Host  int // 0: any free port, chosen at Start; see Machine.Port
+}
+
+// Config describes a machine. The zero value of every field but Image and Dir is usable.
+type Config struct {
+	Image    string // raw disk image, read only; it must not change while Dir exists
+	Dir      string // the machine's folder; made 0700 if missing
+	MemoryMB int    // MiB; default 2048
+	CPUs     int    // default 2
+	Disk     Bus    // default virtio
+	NIC      NIC    // default virtio
+	DiskSize int64  // bytes, of the virtual disk; default 20 GiB, at least the image's size
+	Accel    Accel  // default auto
+	Forwards []Forward
+	Isolated bool     // the machine reaches neither the host nor the world; forwards still work
+	LinkDown bool     // start with the network cable pulled; see Machine.SetLink
+	Detach   bool     // the machine outlives this process
+	Args     []string // appended to QEMU's command line
+}
+
+func (c *Config) complete() error {
+	def := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	def(&c.MemoryMB, 2048)
+	def(&c.CPUs, 2)
+	if c.Disk == "" {
+		c.Disk = DiskVirtio
+	}
+	if c.NIC == "" {
+		c.NIC = NICVirtio
+	}
+	if c.Accel == "" {
+		c.Accel = AccelAuto
+	}
+	if c.DiskSize == 0 {
+		c.DiskSize = 20 << 30
+	}
+	var errs []error
+	if c.Image == "" || c.Dir == "" {
+		errs = append(errs, errors.New("a machine needs an image and a folder"))
+	}
+	if c.MemoryMB < 256 {
+		errs = append(errs, fmt.Errorf("memory: %d MiB is less than the 256 MiB that the firmware and the kernel need to start", c.MemoryMB))
+	}
+	if c.CPUs < 1 || c.CPUs > 255 {
+		errs = append(errs, fmt.Errorf("cpus: found %d, expected 1 to 255", c.CPUs))
+	}
+	if !slices.Contains([]Bus{DiskVirtio, DiskSATA, DiskNVMe}, c.Disk) {
+		errs = append(errs, fmt.Errorf("disk: found %q, expected virtio, sata or nvme", c.Disk))
+	}
+	if !slices.Contains([]NIC{NICVirtio, NICE1000E, NICNone}, c.NIC) {
+		errs = append(errs, fmt.Errorf("nic: found %q, expected virtio, e1000e or none", c.NIC))
+	}
+	if !slices.Contains([]Accel{AccelAuto, AccelTCG, AccelKVM}, c.Accel) {
+		errs = append(errs, fmt.Errorf("accel: found %q, expected auto, tcg or kvm", c.Accel))
+	}
+	if c.NIC == NICNone && (len(c.Forwards) > 0 || c.LinkDown) {
+		errs = append(errs, errors.New("nic: none excludes forwarded ports and a pulled cable; use a card with its cable pulled"))
+	}
+	return errors.Join(errs...)
+}
+
+// ErrPortInUse means that a forwarded port of the host is taken.
+var ErrPortInUse = errors.New("the port is in use")
+
+// freePorts fills in the host ports that are 0 and checks the others. Between this and
+// QEMU's own bind another process may take one; Start then fails and may be tried again.
+func freePorts(want []Forward) ([]Forward, error) {
+	out := slices.Clone(want)
+	for k := range out {
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(out[k].Host)))
+		if err != nil {
+			return nil, fmt.Errorf("forward 127.0.0.1:%d to the machine's port %d: %w: %w", out[k].Host, out[k].Guest, ErrPortInUse, err)
+		}
+		// Kept open until all are chosen, so that no port is chosen twice.
+		defer l.Close()
+		out[k].Host = l.Addr().(*net.TCPAddr).Port
+	}
+	return out, nil
+}
