@@ -62,7 +62,7 @@ func Assemble(in Input) (*tree.Tree, error) {
 // Write writes t as a compressed initramfs.
 func Write(w io.Writer, t *tree.Tree) error {
 	// Two threads or more would cut the input into other blocks.
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
 	if err != nil {
 		return err
 	}

@@ -121,14 +121,38 @@ func key(p string) string {
 	return k
 }
 
-// match says whether pattern names the module or a folder above it.
-func match(pattern, key string) bool {
-	for k := key; k != "."; k = path.Dir(k) {
-		if ok, err := path.Match(pattern, k); err == nil && ok {
-			return true
+// patterns finds the patterns that name a module or a folder above it.
+type patterns struct {
+	plain map[string]bool // without wildcards
+	wild  []string
+}
+
+func compile(ps []string) patterns {
+	out := patterns{plain: map[string]bool{}}
+	for _, p := range ps {
+		if strings.ContainsAny(p, `*?[\`) {
+			out.wild = append(out.wild, p)
+		} else {
+			out.plain[p] = true
 		}
 	}
-	return false
+	return out
+}
+
+// match marks in used the patterns that match key, and says whether there is one.
+func (ps patterns) match(key string, used map[string]bool) bool {
+	found := false
+	for k := key; k != "."; k = path.Dir(k) {
+		if ps.plain[k] {
+			used[k], found = true, true
+		}
+		for _, p := range ps.wild {
+			if ok, err := path.Match(p, k); err == nil && ok {
+				used[p], found = true, true
+			}
+		}
+	}
+	return found
 }
 
 // Select returns the paths ("kernel/…/x.ko.xz", sorted) of the modules that s chooses, with everything that they
@@ -136,20 +160,11 @@ func match(pattern, key string) bool {
 func (t *Tree) Select(s boards.Selection) ([]string, error) {
 	used := map[string]bool{}
 	chosen := map[string]bool{}
+	include, exclude := compile(s.Include), compile(s.Exclude)
 	for m := range t.deps {
 		k := key(m)
-		take := false
-		for _, p := range s.Include {
-			if match(p, k) {
-				used[p], take = true, true
-			}
-		}
-		for _, p := range s.Exclude {
-			if match(p, k) {
-				used[p], take = true, false
-			}
-		}
-		if take {
+		in, out := include.match(k, used), exclude.match(k, used)
+		if in && !out {
 			chosen[m] = true
 		}
 	}
