@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/imagebuilder"
+)
+
+func newBuildCommand() *cobra.Command {
+	o := imagebuilder.Options{Version: version}
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Build a disk image for a board",
+		Long: `Builds a bootable disk image with both slots, as an ordinary user and without mounting
+anything. Equal inputs give equal bytes. Beside the image come NAME.spdx.json, a bill of
+materials of every file in its root, and NAME.manifest.json, which says what is in it.
+
+An image with --config holds the cluster's secrets: it is readable by you alone, and is
+as precious as secrets.yaml. Without --config, put keelson.yaml and secrets.yaml on the
+image's FAT partition after flashing; the node waits for them.
+
+Debian packages come from the mirror this computer uses itself, or from --mirror, at the
+versions of the board's lock; signatures and digests are checked. They are kept in the
+cache (~/.cache/keelson), and a build whose packages are all there asks no server.`,
+		Example: `  keelson build --board pc --config homelab/server.yaml --out homelab.img
+  keelson build --board pc --config homelab/server.yaml --out homelab.img --compress zst
+  keelson build --board pc --config homelab/server.yaml --embed-image app.tar --manifest app.yaml --out app.img
+  keelson build --board pc --karg mitigations=off --out test.img`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := completeBuild(&o); err != nil {
+				return err
+			}
+			p := newProgress(cmd.ErrOrStderr())
+			o.Progress = p
+			if o.ConfigPath == "" {
+				p.Note("no --config: the node will wait for keelson.yaml (and secrets.yaml) on the image's FAT partition")
+			}
+			r, err := imagebuilder.Build(cmd.Context(), o)
+			p.end(err == nil)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			size := megabytes(r.Size)
+			if r.Size != r.DiskSize {
+				size += ", a disk of " + megabytes(r.DiskSize)
+			}
+			fmt.Fprintf(out, "%s  %s\n", r.Image, size)
+			fmt.Fprintf(out, "%s  bill of materials\n%s  what is in the image\n", r.SBOM, r.Manifest)
+			if !strings.HasSuffix(r.Image, ".zst") {
+				fmt.Fprintf(out, "\nnext: keelson run %s\n", shellQuote(r.Image))
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Board, "board", "", "kind of machine; \"keelson boards\" lists them")
+	f.StringVar(&o.ConfigPath, "config", "", "machine configuration to put into the image")
+	f.StringVar(&o.Out, "out", "", "image file to write (default keelson-BOARD.img)")
+	f.StringVar(&o.Compress, "compress", "", "zst: write the image compressed, as NAME.zst")
+	f.StringArrayVar(&o.EmbedImages, "embed-image", nil, "container image archive (OCI layout or docker save; .tar, .tar.gz or .tar.zst) that the node has from its first boot; repeat it for more. \"keelson.dev/busybox:1\" is a small test image of Keelson's own")
+	f.StringArrayVar(&o.Manifests, "manifest", nil, "Kubernetes manifest that the node applies; repeat it for more")
+	f.StringArrayVar(&o.Kargs, "karg", nil, "kernel argument to add; repeat it for more")
+	f.StringVar(&o.Programs, "programs", "", "folder with the node's programs (default: the folder named for the board's architecture beside this program)")
+	f.StringVar(&o.CacheDir, "cache", "", "cache folder (default ~/.cache/keelson)")
+	f.StringVar(&o.Mirror, "mirror", "", "Debian mirror, ARCHIVE or ARCHIVE,SECURITY (default: this computer's own)")
+	f.StringVar(&o.LockFile, "lock", "", "package lock to use instead of the board's own")
+	f.BoolVar(&o.UpdateLock, "update-lock", false, "resolve the packages anew and write the lock (to --lock, or to boards/BOARD/packages.lock in a checkout of Keelson)")
+	return cmd
+}
+
+// completeBuild fills in what flags left out.
+func completeBuild(o *imagebuilder.Options) error {
+	if o.Board == "" {
+		return fmt.Errorf("which board? Give one with --board: %s", strings.Join(boards.List(), ", "))
+	}
+	board, err := boards.Load(o.Board)
+	if err != nil {
+		return err
+	}
+	if o.Out == "" {
+		o.Out = "keelson-" + board.Name + ".img"
+	}
+	if o.Programs == "" {
+		self, err := os.Executable()
+		if err == nil {
+			self, err = filepath.EvalSymlinks(self)
+		}
+		if err != nil {
+			return fmt.Errorf("find the node's programs beside this one: %w; say where they are with --programs", err)
+		}
+		o.Programs = filepath.Join(filepath.Dir(self), board.Arch)
+	}
+	if o.UpdateLock && o.LockFile == "" {
+		o.LockFile = filepath.Join("boards", board.Name, "packages.lock")
+		if _, err := os.Stat(o.LockFile); errors.Is(err, fs.ErrNotExist) {
+			return errors.New("--update-lock: this is no checkout of Keelson; say which file to write with --lock, and use it in later builds")
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,407 @@
+package imagebuilder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/imagebuilder/disk"
+	"github.com/keelson-os/keelson/imagebuilder/fat"
+	"github.com/keelson-os/keelson/imagebuilder/output"
+	"github.com/keelson-os/keelson/imagebuilder/pkgs"
+	"github.com/keelson-os/keelson/imagebuilder/uki"
+)
+
+// Build builds an image. Whatever goes wrong, the files of an earlier build stay as they are.
+// Errors a caller may tell apart: *boards.UnknownError, *config.Errors, *rootfs.ProgramsError,
+// those of pkgs.Open and oci.Inspect, output.ErrTarget, *output.FullError.
+func Build(ctx context.Context, o Options) (*Result, error) {
+	b, files, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	sys, err := b.system(ctx)
+	if err != nil {
+		return nil, err
+	}
+	img := &image{sys: sys, configured: o.ConfigPath != ""}
+	if img.archives, err = b.embedImages(ctx, sys); err != nil {
+		return nil, err
+	}
+	if err := b.memo.save(); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	img.manifests = files.manifests
+	if err := b.layout(img, files.config); err != nil {
+		return nil, err
+	}
+	return b.write(ctx, img)
+}
+
+// userFiles are the user's own small files, checked.
+type userFiles struct {
+	config    []fat.File
+	manifests []embedded
+}
+
+// prepare checks everything that can be checked before the long work.
+func prepare(o Options) (*builder, userFiles, error) {
+	var files userFiles
+	board, err := boards.Load(o.Board)
+	if err != nil {
+		return nil, files, err
+	}
+	if o.Compress != "" && o.Compress != "zst" {
+		return nil, files, fmt.Errorf("--compress %s: only zst is possible", o.Compress)
+	}
+	if o.UpdateLock && o.LockFile == "" {
+		return nil, files, errors.New("--update-lock: say which file to write with --lock")
+	}
+	imageFile, sbomFile, manifestFile, _ := o.names()
+	for _, f := range []string{imageFile, sbomFile, manifestFile} {
+		if err := output.Check(f); err != nil {
+			return nil, files, err
+		}
+	}
+	if err := checkKargs(o.Kargs); err != nil {
+		return nil, files, err
+	}
+	b := &builder{opts: o, board: board, progress: o.Progress, cache: o.CacheDir}
+	if b.progress == nil {
+		b.progress = silent{}
+	}
+	if o.ConfigPath != "" {
+		node, secrets, err := config.Files(o.ConfigPath)
+		if err != nil {
+			return nil, files, err
+		}
+		files.config = append(files.config, dataFile(config.FileName, node))
+		if secrets != nil {
+			files.config = append(files.config, dataFile(config.SecretsName, secrets))
+		}
+	}
+	if files.manifests, err = embedManifests(o.Manifests); err != nil {
+		return nil, files, err
+	}
+	if b.cache == "" {
+		if b.cache, err = pkgs.DefaultCacheDir(); err != nil {
+			return nil, files, err
+		}
+	}
+	if b.cache, err = filepath.Abs(b.cache); err != nil {
+		return nil, files, err
+	}
+	if err := os.MkdirAll(b.cache, 0o755); err != nil {
+		return nil, files, fmt.Errorf("cache: %w", err)
+	}
+	b.memo = openMemo(filepath.Join(b.cache, "digests.json"))
+	return b, files, nil
+}
+
+// image is what is put on the disk.
+type image struct {
+	sys        *system
+	configured bool
+	archives   []embedded
+	manifests  []embedded
+	cmdline    string
+	uki        []byte
+	esp        []fat.File
+	espSize    int64
+	seed       [32]byte
+	partitions []disk.Partition
+	extents    []disk.Extent
+	diskSize   int64
+	content    int64 // bytes that are written; the rest are holes
+}
+
+// layout makes the UKI and decides what goes where.
+func (b *builder) layout(img *image, configFiles []fat.File) error {
+	var err error
+	if img.cmdline, err = cmdline(b.board, img.sys.info.Tree, b.opts.Kargs); err != nil {
+		return err
+	}
+	if img.uki, err = b.makeUKI(img); err != nil {
+		return err
+	}
+	loader, err := img.sys.read(loaderFile)
+	if err != nil {
+		return err
+	}
+	img.esp = append(img.esp,
+		dataFile("EFI/BOOT/"+efiFiles[b.board.Arch].fallback, loader),
+		dataFile("EFI/Linux/"+b.ukiName(), img.uki),
+		dataFile("loader/loader.conf", []byte("timeout 0\neditor no\n")))
+	img.esp = append(img.esp, configFiles...)
+	for _, e := range append(img.archives[:len(img.archives):len(img.archives)], img.manifests...) {
+		img.esp = append(img.esp, e.file)
+	}
+	if img.seed, err = img.digest(b, configFiles); err != nil {
+		return err
+	}
+	// Room for the UKIs of two more versions: the other slot's and the one being written.
+	free := 2*int64(len(img.uki)) + 32<<20
+	start := b.board.PartitionSize("esp")
+	if img.espSize, err = fat.Fit(img.esp, start, 64<<20, free); err != nil {
+		return err
+	}
+	if img.espSize > start {
+		b.progress.Note(fmt.Sprintf("the ESP has %d MiB instead of %d: the embedded files need it", img.espSize>>20, start>>20))
+	}
+	img.partitions = b.partitions(img)
+	img.extents, img.diskSize, err = disk.Layout(img.partitions)
+	for _, f := range img.esp {
+		img.content += f.Size
+	}
+	img.content += img.sys.info.Tree.Size + 4<<20 // tables and directories
+	return err
+}
+
+// ukiName is the UKI's file name: without a counter, so it counts as good.
+func (b *builder) ukiName() string { return "keelson_" + b.opts.Version + ".efi" }
+
+func (b *builder) makeUKI(img *image) ([]byte, error) {
+	p := uki.Parts{Cmdline: img.cmdline, Uname: img.sys.info.KernelVersion}
+	for name, to := range map[string]*[]byte{stubFile: &p.Stub, releaseFile: &p.OSRelease, initrdFile: &p.Initrd, kernelFile: &p.Linux} {
+		data, err := img.sys.read(name)
+		if err != nil {
+			return nil, err
+		}
+		*to = data
+	}
+	return uki.Build(p)
+}
+
+// digest covers everything in the image; the disk's GUIDs derive from it, so that two
+// images share them only if they are the same.
+func (img *image) digest(b *builder, configFiles []fat.File) ([32]byte, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "image\x00%s\x00%s\x00", b.board.Name, img.sys.info.Key)
+	h.Write(img.uki)
+	for _, f := range configFiles {
+		r, err := f.Open()
+		if err != nil {
+			return [32]byte{}, err
+		}
+		fmt.Fprintf(h, "%s\x00%d\x00", f.Path, f.Size)
+		_, err = io.Copy(h, r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return [32]byte{}, err
+		}
+	}
+	for _, list := range [][]embedded{img.archives, img.manifests} {
+		for _, e := range list {
+			fmt.Fprintf(h, "%s\x00%s\x00", e.file.Path, e.sha256)
+		}
+	}
+	return [32]byte(h.Sum(nil)), nil
+}
+
+// partitionTypes are the types of the board's partitions by name; root depends on the architecture.
+func partitionType(name, arch string) string {
+	switch name {
+	case "esp":
+		return disk.TypeESP
+	case "bootstate":
+		return disk.TypeBootState
+	case "root-a", "root-b":
+		if arch == "arm64" {
+			return disk.TypeRootARM64
+		}
+		return disk.TypeRootAMD64
+	}
+	return disk.TypeLinux
+}
+
+// partitions returns the board's partitions with their content.
+func (b *builder) partitions(img *image) []disk.Partition {
+	var out []disk.Partition
+	offset := int64(disk.FirstOffset)
+	for _, p := range b.board.Partitions {
+		part := disk.Partition{Name: p.Name, Type: partitionType(p.Name, b.board.Arch), Size: int64(p.Size)}
+		switch p.Name {
+		case "esp":
+			part.Size = img.espSize
+			part.Write = b.espWriter(img, offset)
+		case "root-a":
+			part.Write = img.writeRoot
+		}
+		offset += part.Size
+		out = append(out, part)
+	}
+	return out
+}
+
+func (b *builder) espWriter(img *image, offset int64) func(context.Context, io.WriterAt) error {
+	id := disk.UUID(img.seed, "esp volume id")
+	v := fat.Volume{
+		Size: img.espSize, Label: "KEELSON", ID: binary.BigEndian.Uint32(id[:]),
+		Time: img.sys.info.Epoch, Hidden: uint32(offset / 512),
+	}
+	return func(ctx context.Context, w io.WriterAt) error { return fat.Write(ctx, w, v, img.esp) }
+}
+
+// writeRoot copies the root with its verity tree.
+func (img *image) writeRoot(ctx context.Context, w io.WriterAt) (err error) {
+	f, err := os.Open(img.sys.path(rootFile))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	n, err := disk.CopySparse(ctx, w, f)
+	if err == nil && n != img.sys.info.Tree.Size {
+		err = fmt.Errorf("%s: has %d bytes, want %d: %w", img.sys.path(rootFile), n, img.sys.info.Tree.Size, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// counted reports the bytes written to a file as progress.
+type counted struct {
+	*output.File
+	progress Progress
+	written  int64
+	next     time.Time
+}
+
+func (c *counted) WriteAt(p []byte, off int64) (int, error) {
+	n, err := c.File.WriteAt(p, off)
+	c.written += int64(n)
+	if now := time.Now(); now.After(c.next) {
+		c.next = now.Add(reportEvery)
+		c.progress.Done(c.written)
+	}
+	return n, err
+}
+
+// reportEvery is the time between two reports of progress.
+const reportEvery = 100 * time.Millisecond
+
+// write writes the image and the files beside it, and puts them all in their places at the end.
+func (b *builder) write(ctx context.Context, img *image) (_ *Result, err error) {
+	imageFile, sbomName, manifestName, compressed := b.opts.names()
+	perm := os.FileMode(0o644)
+	if img.configured {
+		perm = 0o600 // it holds the cluster's keys
+	}
+	out, err := output.Create(imageFile, perm)
+	if err != nil {
+		return nil, err
+	}
+	abort := func(f *output.File) {
+		if e := f.Abort(); e != nil && err != nil {
+			err = errors.Join(err, e)
+		}
+	}
+	defer abort(out)
+	m := b.manifest(img, filepath.Base(imageFile))
+	raw := out
+	if compressed {
+		// The raw image, which is mostly holes, lies beside the target while it is compressed.
+		if raw, err = output.Create(imageFile+".raw", 0o600); err != nil {
+			return nil, err
+		}
+		defer abort(raw)
+	}
+	if err := raw.Expect(img.content); err != nil {
+		return nil, err
+	}
+	b.progress.Step("writing the image", img.content)
+	if err := disk.Write(ctx, &counted{File: raw, progress: b.progress}, img.seed, img.partitions); err != nil {
+		return nil, err
+	}
+	size := img.diskSize
+	if compressed {
+		b.progress.Step("compressing the image", img.diskSize)
+		var sum string
+		size, sum, err = compress(ctx, out, raw.File, img.diskSize, b.limited())
+		if err != nil {
+			return nil, fmt.Errorf("compress the image: %w", err)
+		}
+		m.File = &fileInfo{Size: size, SHA256: sum}
+	}
+
+	text, err := m.text()
+	if err != nil {
+		return nil, err
+	}
+	bill, err := img.sys.read(sbomFile)
+	if err != nil {
+		return nil, err
+	}
+	b.progress.Step("flushing to the disk", 0)
+	commits := []*output.File{out}
+	for _, beside := range []struct {
+		name string
+		data []byte
+	}{{sbomName, bill}, {manifestName, text}} {
+		f, err := output.Create(beside.name, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		defer abort(f)
+		if _, err := f.Write(beside.data); err != nil {
+			return nil, err
+		}
+		commits = append(commits, f)
+	}
+	for _, f := range commits {
+		if err := f.Commit(); err != nil {
+			return nil, err
+		}
+	}
+	return &Result{Image: imageFile, Size: size, DiskSize: img.diskSize, SBOM: sbomName, Manifest: manifestName, RootHash: m.RootHash}, nil
+}
+
+// limited returns Progress.Done, called not more often than reportEvery.
+func (b *builder) limited() func(int64) {
+	var next time.Time
+	return func(n int64) {
+		if now := time.Now(); now.After(next) {
+			next = now.Add(reportEvery)
+			b.progress.Done(n)
+		}
+	}
+}
+
+// manifest describes the image.
+func (b *builder) manifest(img *image, name string) *manifest {
+	info := &img.sys.info
+	m := &manifest{
+		Image: name, Board: b.board.Name, Arch: b.board.Arch, Version: b.opts.Version, Kernel: info.KernelVersion,
+		Cmdline: img.cmdline, Kargs: append([]string{}, b.opts.Kargs...), RootHash: hex.EncodeToString(info.Tree.RootHash[:]),
+		DiskSize: img.diskSize, Config: img.configured, Packages: info.Packages,
+		Root:    rootManifest{Format: info.RootFormat, Filesystem: info.RootSize, WithVerity: info.Tree.Size},
+		Images:  []imageInfo{},
+		Applied: []part{},
+	}
+	of := func(name, file string) part {
+		return part{Name: name, Size: info.Files[file].Size, SHA256: info.Files[file].SHA256}
+	}
+	m.Parts = []part{
+		of("root", rootFile), of("kernel", kernelFile), of("initramfs", initrdFile), of("stub", stubFile), of("boot loader", loaderFile),
+		{Name: "UKI", Size: int64(len(img.uki)), SHA256: sha256Hex(img.uki)},
+	}
+	for _, a := range img.archives {
+		i := imageInfo{File: a.file.Path, Size: a.file.Size, SHA256: a.sha256}
+		for _, f := range a.images {
+			i.Refs = append(i.Refs, f.Ref)
+		}
+		m.Images = append(m.Images, i)
+	}
+	for _, a := range img.manifests {
+		m.Applied = append(m.Applied, part{Name: a.file.Path, Size: a.file.Size, SHA256: a.sha256})
+	}
+	for i, p := range img.partitions {
+		m.Layout = append(m.Layout, partition{Name: p.Name, Offset: img.extents[i].Offset, Size: img.extents[i].Size})
+	}
+	return m
+}

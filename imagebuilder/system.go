@@ -1,0 +1,472 @@
+package imagebuilder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/imagebuilder/disk"
+	"github.com/keelson-os/keelson/imagebuilder/initramfs"
+	"github.com/keelson-os/keelson/imagebuilder/kmod"
+	"github.com/keelson-os/keelson/imagebuilder/oci"
+	"github.com/keelson-os/keelson/imagebuilder/pkgs"
+	"github.com/keelson-os/keelson/imagebuilder/rootfs"
+	"github.com/keelson-os/keelson/imagebuilder/sbom"
+	"github.com/keelson-os/keelson/imagebuilder/tree"
+	"github.com/keelson-os/keelson/imagebuilder/verity"
+)
+
+// systemFormat changes when the files of a cached system change their meaning.
+const systemFormat = "1"
+
+// Files of a system in the cache.
+const (
+	rootFile    = "root.img" // filesystem, verity superblock and tree
+	initrdFile  = "initrd.img"
+	kernelFile  = "vmlinuz"
+	stubFile    = "stub.efi"
+	loaderFile  = "systemd-boot.efi"
+	releaseFile = "os-release"
+	busyboxFile = "busybox.tar"
+	sbomFile    = "spdx.json"
+	infoFile    = "system.json" // written last
+)
+
+// system is what an image is made of besides the user's own files. It is a folder of the cache.
+type system struct {
+	dir  string
+	info systemInfo
+}
+
+// systemInfo describes a system; it is systemFile's content.
+type systemInfo struct {
+	Key           string
+	Epoch         time.Time
+	KernelVersion string
+	RootFormat    string
+	RootSize      int64 // of the filesystem alone, bytes
+	Tree          verity.Tree
+	Packages      []packageInfo
+	// Files are the sizes and digests of the system's files, by name.
+	Files map[string]fileInfo
+}
+
+type packageInfo struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Arch    string `json:"arch"`
+	SHA256  string `json:"sha256"`
+}
+
+type fileInfo struct {
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// builder is the state of one Build.
+type builder struct {
+	opts     Options
+	board    *boards.Board
+	cache    string
+	memo     *memo
+	progress Progress
+}
+
+// path returns the file of a system.
+func (s *system) path(name string) string { return filepath.Join(s.dir, name) }
+
+// read returns the content of a system's file.
+func (s *system) read(name string) ([]byte, error) { return os.ReadFile(s.path(name)) }
+
+// programNames are the programs that a system's key covers; rootfs and initramfs take what they need.
+func programNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no folder %s with the node's programs: build them with make build, or say where they are with --programs", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() || e.Type()&fs.ModeSymlink != 0 {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil // ReadDir sorts
+}
+
+// systemKey digests everything a system depends on: this builder itself (its program file holds the
+// boards, the overlays and all code), the package lock and the node's programs.
+func (b *builder) systemKey(lock []byte) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program's own file: %w", err)
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "system %s\x00%s\x00%s\x00", systemFormat, b.opts.Board, b.opts.Version)
+	add := func(name, file string) error {
+		sum, err := b.memo.sum(file)
+		fmt.Fprintf(h, "%s\x00%x", name, sum)
+		return err
+	}
+	if err := add("keelson", self); err != nil {
+		return "", err
+	}
+	fmt.Fprintf(h, "lock\x00%d\x00%s", len(lock), lock)
+	names, err := programNames(b.opts.Programs)
+	if err != nil {
+		return "", err
+	}
+	for _, n := range names {
+		if err := add(n, filepath.Join(b.opts.Programs, n)); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
+
+// system returns the system of the options: from the cache, or made now.
+func (b *builder) system(ctx context.Context) (*system, error) {
+	lock, lockName := b.board.Lock, "boards/"+b.board.Name+"/packages.lock"
+	if b.opts.LockFile != "" {
+		lockName = b.opts.LockFile
+		var err error
+		if lock, err = os.ReadFile(lockName); err != nil && !(b.opts.UpdateLock && errors.Is(err, fs.ErrNotExist)) {
+			return nil, fmt.Errorf("package lock: %w", err)
+		}
+	}
+	open := pkgs.Options{
+		Spec: rootfs.Packages(b.board), Lock: lock, LockName: lockName,
+		CacheDir: b.cache, Mirror: b.opts.Mirror,
+		Log: func(line string) { b.progress.Step(line, 0) },
+	}
+	fetching := false
+	open.Progress = func(done, total int64) {
+		if !fetching {
+			fetching = true
+			b.progress.Step("downloading packages", total)
+		}
+		b.progress.Done(done)
+	}
+	if b.opts.UpdateLock {
+		open.UpdateLock = b.opts.LockFile
+		set, err := pkgs.Open(ctx, open)
+		if err != nil {
+			return nil, err
+		}
+		if lock, err = os.ReadFile(b.opts.LockFile); err != nil {
+			return nil, err
+		}
+		return b.systemOf(ctx, lock, func() (*pkgs.Set, error) { return set, nil })
+	}
+	return b.systemOf(ctx, lock, func() (*pkgs.Set, error) { return pkgs.Open(ctx, open) })
+}
+
+// systemOf returns the system made of a lock; packages opens its packages.
+func (b *builder) systemOf(ctx context.Context, lock []byte, packages func() (*pkgs.Set, error)) (*system, error) {
+	key, err := b.systemKey(lock)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.memo.save(); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	parent := filepath.Join(b.cache, "system")
+	dir := filepath.Join(parent, key)
+	if s, err := b.cached(dir, key); err == nil {
+		now := time.Now() // marks it as used, for prune; no part of any artefact
+		return s, os.Chtimes(dir, now, now)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		b.progress.Note(fmt.Sprintf("cached system is damaged, making it anew: %v", err))
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	set, err := packages()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, err
+	}
+	temp, err := os.MkdirTemp(parent, ".new-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(temp)
+	if err := b.makeSystem(ctx, temp, key, set); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(temp, dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err // it exists: another build was faster
+	}
+	if err := prune(parent, keepSystems); err != nil {
+		return nil, err
+	}
+	return b.cached(dir, key)
+}
+
+// cached reads a system from the cache and compares its files with their digests: a cache
+// that a full disk or a crash has damaged must not end in an image. fs.ErrNotExist: not there.
+func (b *builder) cached(dir, key string) (*system, error) {
+	s := &system{dir: dir}
+	text, err := s.read(infoFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, &s.info); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path(infoFile), err)
+	}
+	if s.info.Key != key {
+		return nil, fmt.Errorf("%s: is of key %s, want %s", s.path(infoFile), s.info.Key, key)
+	}
+	for name, want := range s.info.Files {
+		sum, err := b.memo.sum(s.path(name))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %v", s.path(name), err)
+		}
+		if got := hex.EncodeToString(sum[:]); got != want.SHA256 {
+			return nil, fmt.Errorf("%s: sha256 is %s, want %s", s.path(name), got, want.SHA256)
+		}
+	}
+	return s, nil
+}
+
+// makeSystem fills dir.
+func (b *builder) makeSystem(ctx context.Context, dir, key string, set *pkgs.Set) error {
+	s := &system{dir: dir, info: systemInfo{Key: key, Epoch: set.Epoch(), Files: map[string]fileInfo{}}}
+	b.progress.Step("assembling the root", 0)
+	kernel, err := set.Kernel()
+	if err != nil {
+		return err
+	}
+	s.info.KernelVersion = kernel.Version
+	modules, err := kmod.Open(ctx, set, b.cache)
+	if err != nil {
+		return err
+	}
+	if err := b.makeRoot(ctx, s, set, modules); err != nil {
+		return err
+	}
+
+	b.progress.Step("making the initramfs", 0)
+	in := initramfs.Input{Board: b.board, Modules: modules, Init: filepath.Join(b.opts.Programs, "init"), Version: b.opts.Version}
+	early, err := initramfs.Assemble(in)
+	if err != nil {
+		return err
+	}
+	if err := create(s.path(initrdFile), func(w io.Writer) error { return initramfs.Write(w, early) }); err != nil {
+		return err
+	}
+	if err := b.copyFiles(s, set, kernel); err != nil {
+		return err
+	}
+	for _, p := range set.Packages() {
+		s.info.Packages = append(s.info.Packages, packageInfo{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256})
+	}
+	slices.SortFunc(s.info.Packages, func(a, b packageInfo) int { return strings.Compare(a.Name, b.Name) })
+	return s.seal()
+}
+
+// makeRoot writes the root's image with its verity tree, and its SBOM.
+func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, modules *kmod.Tree) error {
+	pause, err := os.ReadFile(filepath.Join(b.opts.Programs, "pause"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &rootfs.ProgramsError{Dir: b.opts.Programs, Missing: []string{"pause"}}
+	}
+	if err != nil {
+		return err
+	}
+	var pauseImage strings.Builder
+	if err := oci.WriteArchive(&pauseImage, oci.Pause(pause, b.board.Arch), set.Epoch()); err != nil {
+		return err
+	}
+	root, err := rootfs.Assemble(ctx, rootfs.Input{
+		Board: b.board, Packages: set, Modules: modules, Programs: b.opts.Programs, Version: b.opts.Version,
+		Images: map[string][]byte{"pause.tar": []byte(pauseImage.String())},
+	})
+	if err != nil {
+		return err
+	}
+	if e, ok := root.Get("usr/lib/os-release"); ok {
+		if err := os.WriteFile(s.path(releaseFile), e.Data, 0o644); err != nil {
+			return err
+		}
+	}
+	sums, err := root.Sums()
+	if err != nil {
+		return err
+	}
+	image, err := rootfs.WriteImage(ctx, root, sums, rootfs.ImageOptions{
+		Epoch: set.Epoch(), Tools: set.Tools(), CacheDir: b.cache,
+		Log: func(line string) { b.progress.Step(line, 0) },
+	})
+	if err != nil {
+		return err
+	}
+	s.info.RootFormat, s.info.RootSize = string(image.Type), image.Size
+
+	b.progress.Step("hashing the root for verity", 0)
+	if err := s.appendVerity(ctx, image, root.Digest(sums)); err != nil {
+		return err
+	}
+	if room := b.board.PartitionSize("root-a"); s.info.Tree.Size > room {
+		return fmt.Errorf("the root needs %d bytes, the partition root-a of board %s has %d: make it larger in boards/%s/board.yaml", s.info.Tree.Size, b.board.Name, room, b.board.Name)
+	}
+	return create(s.path(sbomFile), func(w io.Writer) error {
+		return b.writeSBOM(w, set, root, sums)
+	})
+}
+
+// appendVerity copies the filesystem to the system and appends the hash tree. Salt and
+// UUID derive from what is in the root.
+func (s *system) appendVerity(ctx context.Context, image rootfs.Image, digest [32]byte) error {
+	return createFile(s.path(rootFile), func(f *os.File) error {
+		in, err := os.Open(image.File)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		if _, err := io.Copy(f, in); err != nil {
+			return err
+		}
+		salt := sha256.Sum256(append([]byte("keelson verity salt\x00"), digest[:]...))
+		s.info.Tree, err = verity.Append(ctx, f, image.Size, salt, disk.UUID(digest, "verity"))
+		return err
+	})
+}
+
+// copyFiles copies what the ESP and the UKI take from packages as it is, and makes the busybox image.
+func (b *builder) copyFiles(s *system, set *pkgs.Set, kernel pkgs.Kernel) error {
+	files, ok := efiFiles[b.board.Arch]
+	if !ok {
+		return fmt.Errorf("board %s: no boot loader for architecture %s", b.board.Name, b.board.Arch)
+	}
+	const folder = "usr/lib/systemd/boot/efi/"
+	stub, err := set.File(loaderPackage, folder+files.stub)
+	if err != nil {
+		return err
+	}
+	loader, err := set.File(loaderPackage, folder+files.loader)
+	if err != nil {
+		return err
+	}
+	for name, from := range map[string]string{stubFile: stub, loaderFile: loader, kernelFile: kernel.Image} {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.path(name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	busybox, err := set.File("busybox-static", "usr/bin/busybox")
+	if err != nil {
+		return err
+	}
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		return err
+	}
+	return create(s.path(busyboxFile), func(w io.Writer) error {
+		return oci.WriteArchive(w, oci.Busybox(program, b.board.Arch), set.Epoch())
+	})
+}
+
+// loaderPackage has the boot loader and the UKI's stub.
+const loaderPackage = "systemd-boot-efi"
+
+// efiFiles are the names of systemd's EFI programs in its package, and of the boot loader
+// where firmware looks for it on a disk without boot entries. Source: UEFI 2.10, 3.5.1.1.
+var efiFiles = map[string]struct{ stub, loader, fallback string }{
+	"amd64": {"linuxx64.efi.stub", "systemd-bootx64.efi", "BOOTX64.EFI"},
+	"arm64": {"linuxaa64.efi.stub", "systemd-bootaa64.efi", "BOOTAA64.EFI"},
+}
+
+// seal notes the digests of all files and writes infoFile.
+func (s *system) seal() error {
+	for _, name := range []string{rootFile, initrdFile, kernelFile, stubFile, loaderFile, releaseFile, busyboxFile, sbomFile} {
+		f, err := os.Open(s.path(name))
+		if err != nil {
+			return err
+		}
+		h := sha256.New()
+		n, err := io.Copy(h, f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		s.info.Files[name] = fileInfo{Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}
+	}
+	text, err := json.MarshalIndent(s.info, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.path(infoFile), text, 0o644)
+}
+
+// writeSBOM writes the SPDX document of the root.
+func (b *builder) writeSBOM(w io.Writer, set *pkgs.Set, root *tree.Tree, sums map[string]tree.Sum) error {
+	kernel, err := set.Kernel()
+	if err != nil {
+		return err
+	}
+	return sbom.Write(w, sbom.Input{
+		Board: b.board.Name, Version: b.opts.Version, Root: root, Sums: sums,
+		Packages: set.Packages(), Outside: []string{loaderPackage, kernel.Package.Name}, Epoch: set.Epoch(),
+	})
+}
+
+// create writes a new file of the cache.
+func create(name string, write func(io.Writer) error) error {
+	return createFile(name, func(f *os.File) error { return write(f) })
+}
+
+func createFile(name string, write func(*os.File) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+// keepSystems is how many systems the cache holds: a few boards and versions somebody works on.
+const keepSystems = 4
+
+// prune removes the entries of dir that have not been used for the longest time, all but keep.
+func prune(dir string, keep int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	type used struct {
+		name string
+		at   time.Time
+	}
+	var list []used
+	for _, e := range entries {
+		if fi, err := e.Info(); err == nil && !strings.HasPrefix(e.Name(), ".") {
+			list = append(list, used{e.Name(), fi.ModTime()})
+		}
+	}
+	slices.SortFunc(list, func(a, b used) int { return b.at.Compare(a.at) })
+	for i, u := range list {
+		if i >= keep {
+			if err := os.RemoveAll(filepath.Join(dir, u.name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
