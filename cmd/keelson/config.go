@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/config/generate"
+)
+
+func newConfigCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Make and check machine configurations",
+	}
+	cmd.AddCommand(newConfigNewCommand(), newConfigValidateCommand())
+	return cmd
+}
+
+func newConfigNewCommand() *cobra.Command {
+	var o generate.Options
+	cmd := &cobra.Command{
+		Use:   "new NAME",
+		Short: "Make a new cluster: its secrets, configurations and kubeconfig",
+		Long: `Makes the directory NAME with everything a new cluster needs, before any node exists:
+
+  secrets.yaml            certificate authorities and join tokens; keep it safe
+  server.yaml agent.yaml  machine configurations, to be edited
+  kubeconfig              for kubectl, as the cluster's administrator
+  client.crt client.key   for the machine API, as its administrator
+
+All files are readable by you alone (0600). An existing cluster is never written over.
+The administrators' certificates are valid for ten years.`,
+		Example: `  keelson config new homelab
+  keelson config new homelab --hostname kitchen-pi --endpoint kitchen-pi.lan --endpoint 10.0.0.10`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := filepath.Clean(args[0])
+			o.Name, o.Now = filepath.Base(dir), time.Now()
+			files, err := generate.New(dir, o)
+			if err != nil {
+				return err
+			}
+			what := map[string]string{
+				"secrets.yaml": "certificate authorities and tokens: keep it safe, keep a copy",
+				"server.yaml":  "a server's configuration: edit it as you like",
+				"agent.yaml":   "an agent's configuration",
+				"kubeconfig":   "for kubectl",
+				"client.crt":   "for the machine API",
+				"client.key":   "its key",
+			}
+			out := cmd.OutOrStdout()
+			for _, name := range files {
+				fmt.Fprintf(out, "%-28s %s\n", filepath.Join(dir, name), what[name])
+			}
+			fmt.Fprintf(out, "\nnext: keelson build --board pc --config %s --out %s.img\n", filepath.Join(dir, "server.yaml"), o.Name)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Hostname, "hostname", "", "host name of the first server (default NAME)")
+	f.StringArrayVar(&o.Endpoints, "endpoint", nil, "HOST[:PORT] where the API will be reached; repeat it for more (default 127.0.0.1:6443, where \"keelson run\" puts it)")
+	return cmd
+}
+
+func newConfigValidateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Check machine configurations",
+		Long: `Checks each machine configuration and the secrets it names, and shows every mistake with
+its line, as the node itself would. Exits with 1 if there is any.`,
+		Example: "  keelson config validate homelab/server.yaml",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			bad := 0
+			for _, file := range args {
+				cfg, err := config.Validate(file)
+				var list *config.Errors
+				switch {
+				case errors.As(err, &list):
+					bad++
+					fmt.Fprintln(cmd.ErrOrStderr(), list)
+				case err != nil:
+					bad++
+					fmt.Fprintln(cmd.ErrOrStderr(), err)
+				case cfg.Role == config.RoleAgent:
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: OK (an agent's; this version can check it but not build an image of it)\n", file)
+				default:
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: OK\n", file)
+				}
+			}
+			if bad > 0 {
+				return &shownError{fmt.Errorf("%d of %d files have mistakes", bad, len(args))}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func newKubectlCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubectl [ARGUMENTS]",
+		Short: "Run kubectl, for who has none installed",
+		Long: `Runs the kubectl that is part of the node's program, with the same version. The
+kubeconfig is KUBECONFIG's or --kubeconfig's; without either, that of the machine that
+"keelson run" started last, else the only */kubeconfig below this directory.`,
+		Example: `  keelson kubectl get nodes
+  keelson kubectl --kubeconfig homelab/kubeconfig get pods -A`,
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			node, err := nodeProgram()
+			if err != nil {
+				return err
+			}
+			env := os.Environ()
+			if os.Getenv("KUBECONFIG") == "" {
+				if path := defaultKubeconfig("."); path != "" {
+					env = append(env, "KUBECONFIG="+path)
+				}
+			}
+			if err := syscall.Exec(node, append([]string{"kubectl"}, args...), env); err != nil {
+				return fmt.Errorf("run %s: %w", node, err)
+			}
+			return nil
+		},
+	}
+}
+
+// nodeProgram finds the program of the node for this computer, beside our own.
+func nodeProgram() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(self); err == nil {
+		self = real
+	}
+	path := filepath.Join(filepath.Dir(self), runtime.GOARCH, "node")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is missing: it holds kubectl; \"make build\" makes it", path)
+	} else if err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+// defaultKubeconfig guesses whose cluster is meant in a directory: the machine started
+// last, else the only cluster. It returns "" when there is no single answer.
+func defaultKubeconfig(dir string) string {
+	var newest string
+	var at int64
+	machines, _ := filepath.Glob(filepath.Join(dir, "*"+machineSuffix, "kubeconfig"))
+	for _, path := range machines {
+		if st, err := os.Stat(path); err == nil && st.ModTime().UnixNano() > at {
+			newest, at = path, st.ModTime().UnixNano()
+		}
+	}
+	if newest != "" {
+		return newest
+	}
+	clusters, _ := filepath.Glob(filepath.Join(dir, "*", "kubeconfig"))
+	if len(clusters) == 1 {
+		return clusters[0]
+	}
+	return ""
+}

@@ -1,0 +1,73 @@
+// Command keelson is the operator's tool: it makes a cluster's configuration, builds
+// images for boards, and runs them in QEMU. It runs on a laptop, as an ordinary user.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set when the program is linked.
+var version = "unknown"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks; the second one ends the program at once, unless a verb
+	// listens to signals itself.
+	context.AfterFunc(ctx, stop)
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	if err == nil {
+		return
+	}
+	var shown *shownError
+	if !errors.As(err, &shown) {
+		fmt.Fprintf(os.Stderr, "keelson: %v\n", err)
+	}
+	os.Exit(1)
+}
+
+// shownError is an error whose text the user has already seen.
+type shownError struct{ err error }
+
+func (e *shownError) Error() string { return e.err.Error() }
+func (e *shownError) Unwrap() error { return e.err }
+
+// run is main with everything it touches passed in.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	root := &cobra.Command{
+		Use:   "keelson",
+		Short: "Build, configure and run Keelson, an immutable OS for Kubernetes",
+		Long: `Keelson is an immutable appliance OS for Kubernetes: build one image, flash it or
+boot it in QEMU, and a node is there.`,
+		Example: `  keelson config new homelab
+  keelson build --board pc --config homelab/server.yaml --out homelab.img
+  keelson run homelab.img
+  keelson kubectl get nodes`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		newConfigCommand(),
+		newBuildCommand(),
+		newBoardsCommand(),
+		newRunCommand(),
+		newStopCommand(),
+		newKubectlCommand(),
+		newRuncCommand(),
+	)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
+}
