@@ -42,6 +42,8 @@ type ImageOptions struct {
 	CacheDir string
 	// Log is called with one line when an image must be made; nil: silent.
 	Log func(line string)
+
+	threads int // that compress; 0: one per core. Tests set it: the bytes must not depend on it.
 }
 
 // Image is a written filesystem.
@@ -157,9 +159,16 @@ func write(ctx context.Context, t *tree.Tree, sums map[string]tree.Sum, o ImageO
 		cmd = o.Tools.Command(ctx, "mksquashfs", "-", out, "-tar", "-noappend", "-no-progress", "-quiet", "-no-xattrs",
 			"-comp", "zstd", "-Xcompression-level", "15", "-b", "131072", "-mkfs-time", epoch, "-all-time", epoch,
 			"-default-mode", "0755", "-default-uid", "0", "-default-gid", "0", "-exports")
+		if o.threads > 0 {
+			cmd.Args = append(cmd.Args, "-processors", strconv.Itoa(o.threads))
+		}
 	case EROFS:
 		cmd = o.Tools.Command(ctx, "mkfs.erofs", "--quiet", "--tar=f", "-zzstd,level=6", "-C131072", "-T", epoch,
-			"-U", uuid(t, sums), "-x-1", out)
+			"-U", uuid(t, sums), "-x-1")
+		if o.threads > 0 {
+			cmd.Args = append(cmd.Args, "--workers="+strconv.Itoa(o.threads))
+		}
+		cmd.Args = append(cmd.Args, out)
 	default:
 		return fmt.Errorf("root format %q: want %s or %s", o.Format, Squashfs, EROFS)
 	}

@@ -1,0 +1,281 @@
+package rootfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/imagebuilder/kmod"
+	"github.com/keelson-os/keelson/imagebuilder/pkgs"
+	"github.com/keelson-os/keelson/imagebuilder/tree"
+)
+
+// opened is what a board's packages are, from the user's cache or, at the first run, from the mirror.
+type opened struct {
+	board   *boards.Board
+	set     *pkgs.Set
+	modules *kmod.Tree
+}
+
+var (
+	openedMu sync.Mutex
+	openedBy = map[string]*opened{}
+)
+
+// open returns the packages of a board. Without a mirror and a cache the test is skipped, and fails in CI.
+func open(t *testing.T, name string) *opened {
+	t.Helper()
+	openedMu.Lock()
+	defer openedMu.Unlock()
+	if o := openedBy[name]; o != nil {
+		return o
+	}
+	b, err := boards.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := pkgs.DefaultCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := pkgs.Open(context.Background(), pkgs.Options{Spec: Packages(b), Lock: b.Lock, LockName: "boards/" + name + "/packages.lock",
+		Log: func(line string) { t.Log(line) }})
+	var tool *pkgs.ToolError
+	if (errors.Is(err, pkgs.ErrUnavailable) || errors.As(err, &tool)) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules, err := kmod.Open(context.Background(), set, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &opened{b, set, modules}
+	openedBy[name] = o
+	return o
+}
+
+// standIns returns a folder with this test program as node, and a line of text for each other program.
+func standIns(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, p := range programs {
+		if p.name == "node" {
+			err = os.Symlink(self, filepath.Join(dir, p.name))
+		} else {
+			err = os.WriteFile(filepath.Join(dir, p.name), []byte(p.name+"\n"), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func assemble(t *testing.T, o *opened) *tree.Tree {
+	t.Helper()
+	tr, err := Assemble(context.Background(), Input{Board: o.board, Packages: o.set, Modules: o.modules, Programs: standIns(t),
+		Version: "1.2.3", Images: map[string][]byte{"pause.tar": []byte("an archive")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// TestEveryBoardHasARoot checks board data against its kernel and packages: every pattern for modules and
+// firmware matches (Assemble and Select refuse one that does not), and what the node and PID 1 run is there.
+func TestEveryBoardHasARoot(t *testing.T) {
+	for _, name := range boards.List() {
+		t.Run(name, func(t *testing.T) {
+			o := open(t, name)
+			tr := assemble(t, o)
+			modules := "usr/lib/modules/" + o.modules.Version + "/"
+			for _, p := range []string{"init", "usr/bin/node", "usr/bin/kubectl", "usr/bin/ctr", "usr/sbin/modprobe", "usr/sbin/nft", "usr/bin/mount",
+				"usr/bin/umount", "usr/sbin/mke2fs", "usr/sbin/mkfs.ext4", "usr/sbin/e2fsck", "usr/sbin/resize2fs", "usr/sbin/fsck",
+				"usr/sbin/blkid", "usr/sbin/losetup", "usr/sbin/blockdev", "opt/cni/bin/bridge", "usr/share/keelson/images/pause.tar",
+				"etc/os-release", "etc/mke2fs.conf", "etc/ssl/certs/ca-certificates.crt", modules + "modules.dep",
+				modules + "modules.alias", modules + "modules.softdep", modules + "modules.builtin"} {
+				if _, ok := tr.Get(p); !ok {
+					t.Errorf("%s is not in the root", p)
+				}
+			}
+			if _, err := o.modules.Select(o.board.Modules.Initramfs); err != nil {
+				t.Error(err)
+			}
+			checkLinks(t, tr)
+		})
+	}
+}
+
+// checkLinks demands that every link leads to an entry, but for those to what PID 1 makes at run time.
+func checkLinks(t *testing.T, tr *tree.Tree) {
+	for _, e := range tr.Entries() {
+		if e.Link == "" || strings.HasPrefix(e.Link, "/run") || strings.HasPrefix(e.Link, "/proc/") {
+			continue
+		}
+		to := strings.TrimPrefix(e.Link, "/")
+		if to == e.Link {
+			to = filepath.Join(filepath.Dir(e.Path), e.Link)
+		}
+		if _, ok := tr.Get(to); !ok {
+			t.Errorf("%s → %s: not in the root", e.Path, e.Link)
+		}
+	}
+}
+
+// TestDebianProgramsStart runs every Debian program of the root with the root's own loader and libraries.
+func TestDebianProgramsStart(t *testing.T) {
+	o := open(t, "pc")
+	if runtime.GOARCH != o.board.Arch {
+		t.Skipf("the board's programs do not run on %s", runtime.GOARCH)
+	}
+	tr := assemble(t, o)
+	dir := t.TempDir()
+	for _, e := range tr.Entries() {
+		if e.Origin.Kind != tree.Debian || e.Mode.IsDir() || !strings.HasPrefix(e.Path, "usr/lib/x86_64") && !strings.HasPrefix(e.Path, "usr/sbin") && !strings.HasPrefix(e.Path, "usr/bin") {
+			continue
+		}
+		to := filepath.Join(dir, e.Path)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		from := e.File
+		if e.Link != "" {
+			from = e.Link
+		}
+		if err := os.Symlink(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lib := filepath.Join(dir, "usr/lib/x86_64-linux-gnu")
+	for _, args := range [][]string{{"sbin/nft", "--version"}, {"bin/mount", "--version"}, {"bin/umount", "--version"}, {"sbin/losetup", "--version"},
+		{"sbin/blkid", "--version"}, {"sbin/blockdev", "--version"}, {"sbin/fsck", "--version"}, {"sbin/mke2fs", "-V"}, {"sbin/e2fsck", "-V"}, {"sbin/resize2fs"}} {
+		cmd := exec.Command(filepath.Join(lib, "ld-linux-x86-64.so.2"), append([]string{"--inhibit-cache", "--library-path", lib, filepath.Join(dir, "usr", args[0])}, args[1:]...)...)
+		// The host's libraries must not help out.
+		cmd.Env = []string{"LC_ALL=C"}
+		out, err := cmd.CombinedOutput()
+		if strings.Contains(string(out), "error while loading") || len(out) == 0 {
+			t.Errorf("%q: %v: %s", args, err, out)
+		}
+	}
+}
+
+func TestMissingProgramsAreNamed(t *testing.T) {
+	o := open(t, "pc")
+	_, err := Assemble(context.Background(), Input{Board: o.board, Packages: o.set, Modules: o.modules, Programs: t.TempDir(), Version: "1"})
+	var missing *ProgramsError
+	if !errors.As(err, &missing) || len(missing.Missing) != len(programs) {
+		t.Errorf("Assemble = %v, want *ProgramsError with %d names", err, len(programs))
+	}
+}
+
+// TestImageIsTheSameBytesEverywhere writes one root under several umasks and time zones, in several folders, with one to
+// eight threads.
+func TestImageIsTheSameBytesEverywhere(t *testing.T) {
+	o := open(t, "pc")
+	for format, runs := range map[Format]int{Default: 3, EROFS: 2} { // as the other one is slow
+		t.Run(string(format), func(t *testing.T) {
+			var first []byte
+			for i, c := range []struct {
+				umask   int
+				tz      string
+				threads int
+			}{{0o022, "UTC", 3}, {0o077, "Asia/Tokyo", 1}, {0o002, "", 8}}[:runs] {
+				old := syscall.Umask(c.umask)
+				t.Setenv("TZ", c.tz)
+				t.Setenv("TMPDIR", t.TempDir())
+				file := writeWith(t, o, format, c.threads)
+				syscall.Umask(old)
+				got, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got)%4096 != 0 {
+					t.Errorf("the image has %d bytes, want a multiple of 4096", len(got))
+				}
+				if i == 0 {
+					first = got
+				} else if !bytes.Equal(first, got) {
+					t.Errorf("images differ: %d and %d bytes", len(first), len(got))
+				}
+				if i == 0 && format == Squashfs {
+					checkSquashfs(t, file, o)
+				}
+			}
+		})
+	}
+}
+
+// writeWith writes an image with threads threads.
+func writeWith(t *testing.T, o *opened, format Format, threads int) string {
+	t.Helper()
+	tr := assemble(t, o)
+	sums, err := tr.Sums()
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := WriteImage(context.Background(), tr, sums, ImageOptions{Format: format, Epoch: o.set.Epoch(), Tools: o.set.Tools(), threads: threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img.File
+}
+
+// checkSquashfs reads the image back with the reference tool.
+func checkSquashfs(t *testing.T, file string, o *opened) {
+	out, err := o.set.Tools().Command(context.Background(), "unsquashfs", "-lln", "-UTC", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("unsquashfs: %v: %s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	tr := assemble(t, o)
+	if want := len(tr.Entries()); len(lines) != want {
+		t.Errorf("the image has %d entries, the tree %d", len(lines), want)
+	}
+	stamp := o.set.Epoch().Format("2006-01-02 15:04")
+	for _, l := range lines {
+		f := strings.Fields(l)
+		if f[1] != "0/0" || !strings.Contains(l, stamp) {
+			t.Errorf("owner or time is not root's or %s: %s", stamp, l)
+		}
+	}
+	for _, want := range []string{"drwxrwxrwt", "drwx------"} {
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, want) }) {
+			t.Errorf("no entry with mode %s", want)
+		}
+	}
+	if out, err := o.set.Tools().Command(context.Background(), "unsquashfs", "-d", filepath.Join(t.TempDir(), "out"), "-no-progress", file, "etc", "usr/lib/os-release").CombinedOutput(); err != nil {
+		t.Errorf("unsquashfs: %v: %s", err, out)
+	}
+}
+
+func TestCacheHoldsAFewImages(t *testing.T) {
+	dir := t.TempDir()
+	for i := range keep + 3 {
+		if err := os.WriteFile(filepath.Join(dir, string(rune('a'+i))), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := prune(dir); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != keep {
+		t.Errorf("%d images left, %v, want %d", len(left), err, keep)
+	}
+}
