@@ -1,0 +1,45 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Cgroup is where cgroup2 is mounted. Below it PID 1 sits in InitCgroup and the node in
+// NodeCgroup, because a group whose controllers are handed down may hold no process
+// itself; the kubelet makes "kubepods" beside them.
+const (
+	Cgroup     = "/sys/fs/cgroup"
+	InitCgroup = Cgroup + "/init"
+	NodeCgroup = Cgroup + "/node"
+	PodCgroup  = Cgroup + "/kubepods"
+)
+
+// Cgroups makes PID 1's and the node's groups, moves PID 1 into its own and hands every
+// controller down.
+func Cgroups() error {
+	for _, dir := range []string{InitCgroup, NodeCgroup} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(InitCgroup, "cgroup.procs"), []byte("1"), 0); err != nil {
+		return fmt.Errorf("move PID 1 into %s: %w", InitCgroup, err)
+	}
+	all, err := os.ReadFile(filepath.Join(Cgroup, "cgroup.controllers"))
+	if err != nil {
+		return err
+	}
+	// One write each: one write of all fails as a whole for a single bad controller.
+	var errs []error
+	for name := range strings.FieldsSeq(string(all)) {
+		err := os.WriteFile(filepath.Join(Cgroup, "cgroup.subtree_control"), []byte("+"+name), 0)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("enable cgroup controller %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,11 @@
+// Package shutdown ends a node in order, and hears who asks for it.
+//
+//	power button      power off
+//	SIGTERM to PID 1  power off
+//	SIGINT to PID 1   reboot; Ctrl-Alt-Del is the same
+//
+// The order: the node process, then the pods, then their shims; the log and the last
+// times; sync and unmount; power off. Each stage has a limit and the whole has one, after
+// which the machine is powered off in whatever state it is: a node must not stay half
+// dead because one disk or one pod hangs.
+package shutdown

@@ -1,0 +1,225 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/init/block"
+	"github.com/keelson-os/keelson/init/gpt"
+	"github.com/keelson-os/keelson/init/mount"
+	"github.com/keelson-os/keelson/init/step"
+)
+
+const (
+	// Partition is the name of the state partition in the table.
+	Partition = "state"
+	// Dir is PID 1's own folder on it.
+	Dir = config.StateDir + "/keelson"
+
+	label = "keelson-state"
+	// formatting is the attribute bit that is set while the partition is being formatted.
+	// Bits 48 to 63 belong to the partition type's owner.
+	// Source: UEFI Specification 2.10, table 5-8.
+	formatting = 1 << 56
+	// mountOptions: commit=30 joins the journal's writes of half a minute, for the life of
+	// SD cards. What programs sync themselves is on the disk at once all the same.
+	mountOptions = "commit=30,errors=remount-ro"
+)
+
+// Runner runs a program and returns its output; it is the reaper's Output.
+type Runner func(*exec.Cmd) ([]byte, error)
+
+// Opener opens the state partition of one disk.
+type Opener struct {
+	Sys  string // /sys
+	Disk string // name below /sys/block
+	Run  Runner
+	Say  func(format string, args ...any) // the console
+}
+
+// Result is what Open did, for the boot table.
+type Result struct {
+	Device    string
+	Formatted bool
+	Grown     bool
+	Repaired  bool
+	ReadOnly  bool // the file system is damaged and was mounted to be read only
+}
+
+// String is a note for the boot table.
+func (r Result) String() string {
+	s := r.Device
+	for _, x := range []struct {
+		is   bool
+		word string
+	}{{r.Formatted, "formatted"}, {r.Grown, "grown"}, {r.Repaired, "repaired"}, {r.ReadOnly, "read-only"}} {
+		if x.is {
+			s += ", " + x.word
+		}
+	}
+	return s
+}
+
+// Open brings the partition up and mounts it on config.StateDir.
+func (o Opener) Open() (Result, error) {
+	var r Result
+	disk, err := os.OpenFile("/dev/"+o.Disk, os.O_RDWR, 0)
+	if err != nil {
+		return r, err
+	}
+	defer disk.Close()
+	number, interrupted, err := o.fit(disk, &r)
+	if err != nil {
+		return r, err
+	}
+	r.Device, err = block.Partition(o.Sys, o.Disk, number)
+	if err != nil {
+		return r, err
+	}
+	what, err := look(r.Device)
+	if err != nil {
+		return r, err
+	}
+	switch {
+	case what == blank || interrupted:
+		if err := o.format(disk, number, r.Device); err != nil {
+			return r, err
+		}
+		r.Formatted = true
+	default:
+		damaged := o.check(&r, what)
+		if damaged != nil {
+			r.ReadOnly = true
+			merr := o.mount(r.Device, unix.MS_RDONLY, "noload")
+			return r, step.Advise(errors.Join(damaged, merr),
+				"the data on %s was not touched; save it on another machine, then write the image again for a fresh start", r.Device)
+		}
+	}
+	if err := o.mount(r.Device, 0, mountOptions); err != nil {
+		return r, step.Advise(err, "write the image again for a fresh start; the data on %s was not touched", r.Device)
+	}
+	if !r.Formatted {
+		if grown, err := o.growFS(r.Device); err != nil {
+			o.Say("state: %v; going on with the old size", err)
+		} else {
+			r.Grown = r.Grown || grown
+		}
+	}
+	return r, nil
+}
+
+// fit makes the table and the partition reach to the disk's end, and returns the
+// partition's number and whether an earlier format was cut short.
+func (o Opener) fit(disk *os.File, r *Result) (number int, interrupted bool, err error) {
+	size, err := block.Size(disk)
+	if err != nil {
+		return 0, false, err
+	}
+	length := gpt.LBA(size / gpt.SectorSize)
+	t, err := gpt.Read(disk, length)
+	if err != nil {
+		return 0, false, fmt.Errorf("%s: %w", disk.Name(), err)
+	}
+	number, ok := t.Find(Partition)
+	if !ok {
+		return 0, false, step.Advise(fmt.Errorf("%s has no partition %q, or several", disk.Name(), Partition), "write the image again")
+	}
+	changed, err := t.Grow(number, length)
+	if err != nil {
+		return 0, false, step.Advise(fmt.Errorf("%s: %w", disk.Name(), err), "write the image to a disk that is large enough for it")
+	}
+	if changed || t.FromBackup {
+		if err := t.Write(disk); err != nil {
+			return 0, false, fmt.Errorf("%s: %w", disk.Name(), err)
+		}
+	}
+	e := t.Entries[number-1]
+	r.Grown = changed
+	// Also when nothing changed: an earlier boot may have ended between the two.
+	err = block.ResizePartition(disk, number, int64(e.First)*gpt.SectorSize, int64(e.Sectors())*gpt.SectorSize)
+	if err != nil {
+		return 0, false, err
+	}
+	return number, e.Attributes&formatting != 0, nil
+}
+
+// mark sets or clears the attribute that says a format is under way.
+func mark(disk *os.File, number int, on bool) error {
+	size, err := block.Size(disk)
+	if err != nil {
+		return err
+	}
+	t, err := gpt.Read(disk, gpt.LBA(size/gpt.SectorSize))
+	if err != nil {
+		return err
+	}
+	e := &t.Entries[number-1]
+	was := e.Attributes
+	if on {
+		e.Attributes |= formatting
+	} else {
+		e.Attributes &^= formatting
+	}
+	if e.Attributes == was {
+		return nil
+	}
+	return t.Write(disk)
+}
+
+func (o Opener) mount(dev string, flags uintptr, options string) error {
+	return mount.Do(mount.Mount{Source: dev, Target: config.StateDir, Type: "ext4", Flags: flags | unix.MS_NOATIME, Data: options})
+}
+
+// binds are the folders of the state partition that programs look for elsewhere.
+var binds = []struct {
+	from, to string
+	mode     os.FileMode
+}{
+	{Dir + "/kubelet", "/var/lib/kubelet", 0o750},
+	{Dir + "/log", "/var/log", 0o755},
+	{Dir + "/etc-rancher", "/etc/rancher", 0o755},
+	{Dir + "/cni", "/var/lib/cni", 0o755},
+}
+
+// Bind makes the folders and binds them. It goes on after an error.
+func Bind() error {
+	var errs []error
+	for _, b := range binds {
+		err := os.MkdirAll(b.from, b.mode)
+		if err == nil {
+			err = mount.Bind(b.from, b.to)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Writable is the health check of the partition: with probe it writes a block through to
+// the disk, else it only asks whether the kernel has made it read-only after an error.
+func Writable(probe bool) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(config.StateDir, &st); err != nil {
+		return &os.PathError{Op: "statfs", Path: config.StateDir, Err: err}
+	}
+	if st.Flags&unix.ST_RDONLY != 0 {
+		return fmt.Errorf("state partition %s has become read-only: the disk had errors", config.StateDir)
+	}
+	if !probe {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(Dir, "health"), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte("ok\n"), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

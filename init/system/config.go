@@ -1,0 +1,135 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/init/block"
+	"github.com/keelson-os/keelson/init/gpt"
+	"github.com/keelson-os/keelson/init/mount"
+	"github.com/keelson-os/keelson/init/provision"
+	"github.com/keelson-os/keelson/init/step"
+)
+
+// espMount is where the FAT partition is mounted while PID 1 reads it.
+const espMount = "/efi"
+
+// config needs the state partition. It takes what is new on the FAT partition, then reads
+// the configuration in force.
+func (s *system) config(context.Context) (string, error) {
+	if !s.stateUp {
+		return "skipped: no state partition", nil
+	}
+	moved, names, err := s.intake()
+	if err != nil {
+		// The configuration that is on the state partition may be good all the same.
+		s.con.Printf("FAT partition: %v", err)
+	}
+	cfg, err := config.Load(config.File)
+	switch {
+	case err == nil:
+		s.cfg = cfg
+	case errors.Is(err, fs.ErrNotExist) && moved.Refused == nil:
+		return "", step.Advise(errors.New("this node has no configuration yet"+hint(names)),
+			"power it off, put its disk or card into a laptop, copy server.yaml as %s and secrets.yaml "+
+				"(both from \"keelson config new\") to the FAT partition, and boot again", config.FileName)
+	case errors.Is(err, fs.ErrNotExist):
+		return "", step.Advise(moved.Refused,
+			"correct %s on the FAT partition and boot again; \"keelson config validate\" gives the same text", config.FileName)
+	default:
+		return "", step.Advise(fmt.Errorf("the configuration in force is refused:\n%w", err),
+			"put a correct %s on the FAT partition and boot again", config.FileName)
+	}
+	switch {
+	case moved.Refused != nil:
+		return "", step.Advise(fmt.Errorf("%w\nthe new configuration is refused, the old one stays in force", moved.Refused),
+			"correct %s on the FAT partition and boot again; \"keelson config validate\" gives the same text", config.FileName)
+	case moved.Config:
+		return fmt.Sprintf("new, %d files taken from the FAT partition", len(moved.Files)), nil
+	case len(moved.Files) > 0:
+		return fmt.Sprintf("%d seeds taken from the FAT partition", len(moved.Files)), nil
+	}
+	return string(cfg.Role), nil
+}
+
+// hint points at files that were probably meant to be the configuration.
+func hint(names []string) string {
+	var like []string
+	for _, n := range names {
+		if l := strings.ToLower(n); strings.HasSuffix(l, ".yaml") || strings.HasSuffix(l, ".yml") || strings.HasPrefix(l, "keelson.") {
+			like = append(like, n)
+		}
+	}
+	if len(like) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; the FAT partition has %s, but no %s", strings.Join(like, ", "), config.FileName)
+}
+
+// intake mounts the FAT partition read-only, copies what is new, and only if there was
+// something mounts it to be written and removes that. names are the files in its root.
+func (s *system) intake() (m provision.Moved, names []string, err error) {
+	dev, err := s.espDevice()
+	if err != nil {
+		return m, nil, err
+	}
+	esp := mount.Mount{
+		Source: dev, Target: espMount, Type: "vfat", Data: "umask=0077",
+		Flags: unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,
+	}
+	if err := mount.Do(esp); err != nil {
+		return m, nil, err
+	}
+	defer func() {
+		if uerr := unix.Unmount(espMount, 0); uerr != nil {
+			err = errors.Join(err, &fs.PathError{Op: "unmount", Path: espMount, Err: uerr})
+		}
+	}()
+	entries, _ := os.ReadDir(espMount)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	places := provision.System(espMount)
+	m, err = places.Copy()
+	if len(m.Files) == 0 {
+		return m, names, err
+	}
+	for _, f := range m.Files {
+		s.con.Logf("took %s from the FAT partition", filepath.ToSlash(f))
+	}
+	if rerr := mount.Remount(espMount, esp.Flags&^unix.MS_RDONLY); rerr != nil {
+		return m, names, errors.Join(err, fmt.Errorf("what was taken stays there as well: %w", rerr))
+	}
+	return m, names, errors.Join(err, places.Remove(m))
+}
+
+// espDevice finds the ESP of the disk we were booted from.
+func (s *system) espDevice() (string, error) {
+	path := "/dev/" + s.boot.Disk
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	size, err := block.Size(f)
+	if err != nil {
+		return "", err
+	}
+	t, err := gpt.Read(f, gpt.LBA(size/gpt.SectorSize))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	n, ok := t.Find("esp")
+	if !ok {
+		return "", fmt.Errorf("%s has no partition \"esp\", or several", path)
+	}
+	return block.Partition("/sys", s.boot.Disk, n)
+}

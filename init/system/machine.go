@@ -1,0 +1,232 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"time"
+
+	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/init/clock"
+	"github.com/keelson-os/keelson/init/cmdline"
+	"github.com/keelson-os/keelson/init/health"
+	"github.com/keelson-os/keelson/init/logfile"
+	"github.com/keelson-os/keelson/init/module"
+	"github.com/keelson-os/keelson/init/mount"
+	"github.com/keelson-os/keelson/init/network"
+	"github.com/keelson-os/keelson/init/seed"
+	"github.com/keelson-os/keelson/init/state"
+	"github.com/keelson-os/keelson/init/step"
+	"github.com/keelson-os/keelson/init/sysctl"
+	"github.com/keelson-os/keelson/init/uevent"
+	"github.com/keelson-os/keelson/init/watchdog"
+)
+
+// needed are the modules without which the next steps fail: the file systems of the state
+// partition and the ESP with the character sets of FAT names.
+var needed = []string{"ext4", "vfat", "nls_cp437", "nls_ascii"}
+
+// preloaded are the modules a node needs and no device asks for. The kernel would load
+// most by itself, through /sbin/modprobe, but each such call costs a process.
+var preloaded = []string{
+	"overlay", "br_netfilter", "vxlan", "veth", "dummy", "loop", "af_packet",
+	"nf_conntrack", "nf_tables", "nft_chain_nat", "nft_ct", "nft_masq", "nft_nat", "nft_redir",
+	"nft_reject_inet", "nft_reject_ipv4", "nft_reject_ipv6", "nft_fib_inet", "nft_fib_ipv4", "nft_fib_ipv6",
+	"nft_limit", "nft_log", "nft_numgen", "nft_hash", "nft_objref",
+	"evdev", "button", // the power button
+}
+
+const (
+	// addressWait is how long the boot waits for an address before it goes on without.
+	addressWait = 20 * time.Second
+	// timeWait is how long a machine without a believable clock waits for NTP before
+	// certificates are made.
+	timeWait = 20 * time.Second
+)
+
+// mounts must come first: everything needs /proc, /sys and /dev, and the services need
+// their cgroups.
+func (s *system) mounts(merr error) (string, error) {
+	err := errors.Join(merr, mount.ShareRoot(), mount.Cgroups())
+	return mountsNote(s.boot.RootHash), err
+}
+
+// modules needs /sys. The modules of Kubernetes go on loading while the next steps run.
+func (s *system) modules(ctx context.Context) (string, error) {
+	dir, err := module.Dir()
+	if err != nil {
+		close(s.preload)
+		return "", err
+	}
+	params, err := cmdline.Read()
+	if err != nil {
+		s.con.Printf("%v", err)
+	}
+	s.loader, err = module.Open(dir, params.ModuleOptions)
+	if err != nil {
+		close(s.preload)
+		return "", step.Advise(err, "kernel and root must be of one build: write the image again")
+	}
+	err = s.loader.LoadAll(needed)
+	s.background(ctx, "modules", func() {
+		defer close(s.preload)
+		if err := s.loader.LoadAll(preloaded); err != nil {
+			s.con.Printf("modules: %v", err)
+		}
+	})
+	return "", err
+}
+
+// devices loads the modules of the machine's devices, opens its watchdog, and then serves
+// devices that appear later. It runs beside the boot: nothing but the network needs it,
+// and that waits for its links anyway.
+func (s *system) devices(ctx context.Context, well *health.Check) {
+	events, err := uevent.Listen()
+	if err != nil {
+		s.con.Printf("devices: %v", err)
+		return
+	}
+	defer events.Close()
+	<-s.preload
+	s.steps.Run("devices", func() (string, error) {
+		n, err := s.loader.Coldplug("/sys")
+		return fmt.Sprintf("%d", n), err
+	})
+	s.steps.Run("watchdog", func() (string, error) {
+		dog, err := watchdog.Open()
+		if errors.Is(err, fs.ErrNotExist) {
+			s.loader.Load("softdog")
+			dog, err = watchdog.Open()
+		}
+		if err != nil {
+			return "", err
+		}
+		s.mu.Lock()
+		s.dog = dog
+		s.mu.Unlock()
+		s.background(ctx, "watchdog", func() { dog.Run(ctx, well.Healthy, s.con.Printf) })
+		return dog.String(), nil
+	})
+	s.loader.Forget()
+	err = s.loader.Hotplug(ctx, events, func(err error) { s.con.Printf("devices: %v", err) })
+	if err != nil {
+		s.con.Printf("devices: %v", err)
+	}
+}
+
+// state needs the module ext4. Afterwards the log goes to the disk.
+func (s *system) state(context.Context) (string, error) {
+	if s.boot.Disk == "" {
+		return "", step.Advise(errors.New("it is not known which disk we were booted from: there was no initramfs stage"),
+			"boot the image as it was built")
+	}
+	o := state.Opener{Sys: "/sys", Disk: s.boot.Disk, Run: s.run, Say: s.con.Printf}
+	r, err := o.Open()
+	if err != nil {
+		return "", err
+	}
+	if err := state.Bind(); err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	s.stateUp = true
+	s.mu.Unlock()
+	s.log = logfile.New(config.LogDir, "init", initLogSize, initLogKeep)
+	s.con.SetLog(s.log)
+	return r.String(), nil
+}
+
+func (s *system) run(cmd *exec.Cmd) ([]byte, error) { return s.reaper.Output(cmd) }
+
+// identity needs the state partition: the machine id and the random seed are on it.
+func (s *system) identity(context.Context) (string, error) {
+	if !s.stateUp {
+		return "skipped: no state partition", nil
+	}
+	bits, serr := seed.Restore(state.Dir)
+	id, err := state.MachineID(state.Dir)
+	if err != nil {
+		return "", errors.Join(err, serr)
+	}
+	s.mu.Lock()
+	s.machineID = id
+	s.mu.Unlock()
+	return fmt.Sprintf("random seed of %d bits", bits), errors.Join(serr, state.BindMachineID(state.Dir))
+}
+
+// hostname needs the config and the machine id.
+func (s *system) hostname(context.Context) (string, error) {
+	name := network.DeriveHostname(s.machineID)
+	if s.cfg != nil && s.cfg.Hostname != "" {
+		name = s.cfg.Hostname
+	}
+	return name, errors.Join(network.SetHostname(name), network.WriteHosts(config.HostsFile, name))
+}
+
+// sysctls needs br_netfilter and nf_conntrack, which bring some of the parameters.
+func (s *system) sysctls(context.Context) (string, error) {
+	<-s.preload
+	return "", sysctl.Apply("/proc/sys", sysctl.Node)
+}
+
+// network needs the config and the host name, which DHCP sends.
+func (s *system) network(ctx context.Context) (string, error) {
+	if s.cfg == nil {
+		return "skipped: no configuration", nil
+	}
+	var err error
+	if s.net, err = network.Start(ctx, s.cfg.Network, s.con.Printf); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, addressWait)
+	defer cancel()
+	return s.net.Wait(ctx), nil
+}
+
+// clock needs the network for NTP and the state partition for the floor.
+func (s *system) clock(ctx context.Context) (string, error) {
+	dir := ""
+	if s.stateUp {
+		dir = state.Dir
+	}
+	trusted := s.trusted && clock.Trusted(s.build.Time, dir)
+	raised, err := clock.Floor(s.build.Time, dir)
+	if err != nil {
+		s.con.Printf("clock: %v", err) // the build time is a floor all the same
+	}
+	note := "trusted"
+	if raised {
+		note = "was behind; set to the last known time"
+	}
+	if s.cfg == nil || s.net == nil || len(s.cfg.Clock.Servers) == 0 {
+		return note + ", no NTP", nil
+	}
+	servers := func() []string { return clock.Servers(s.cfg.Clock.Servers, s.net.NTPServers()) }
+	c := clock.Start(ctx, servers, dir, s.con.Printf)
+	if trusted {
+		return note, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeWait)
+	defer cancel()
+	if err := c.WaitSynced(ctx); err != nil {
+		return "", step.Advise(fmt.Errorf("this machine has no clock that keeps time, and %w", err),
+			"connect it to a network with one of these servers; the node starts with the last known time")
+	}
+	return "set by NTP", nil
+}
+
+// save writes what the next boot wants, and closes the logs.
+func (s *system) save() {
+	if err := clock.Save(state.Dir); err != nil {
+		s.con.Printf("%v", err)
+	}
+	if err := seed.Save(state.Dir); err != nil {
+		s.con.Printf("%v", err)
+	}
+	s.con.SetLog(nil)
+	if s.log != nil {
+		s.log.Close()
+	}
+}

@@ -1,0 +1,245 @@
+// Package system is PID 1 proper: it brings the machine up step by step, starts the node
+// process, keeps the machine healthy, and takes it down.
+//
+// The order is that of the table in Run; each step's doc says what it needs before it. A
+// step that fails says so on the console and the rest goes on as far as it can: a node
+// that cannot start is still a machine one can read from and power off.
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/init/clock"
+	"github.com/keelson-os/keelson/init/console"
+	"github.com/keelson-os/keelson/init/efivar"
+	"github.com/keelson-os/keelson/init/guard"
+	"github.com/keelson-os/keelson/init/handoff"
+	"github.com/keelson-os/keelson/init/health"
+	"github.com/keelson-os/keelson/init/kmsg"
+	"github.com/keelson-os/keelson/init/logfile"
+	"github.com/keelson-os/keelson/init/module"
+	"github.com/keelson-os/keelson/init/mount"
+	"github.com/keelson-os/keelson/init/network"
+	"github.com/keelson-os/keelson/init/reap"
+	"github.com/keelson-os/keelson/init/shutdown"
+	"github.com/keelson-os/keelson/init/state"
+	"github.com/keelson-os/keelson/init/step"
+	"github.com/keelson-os/keelson/init/watchdog"
+)
+
+// Build says which program this is; the linker sets it.
+type Build struct {
+	Version string
+	Time    time.Time // the clock is never before it
+}
+
+// turn is the time between two turns of the main loop, which the watchdog depends on.
+const turn = time.Second
+
+// initLogSize and initLogKeep bound PID 1's own log: bytes per file and older files.
+const (
+	initLogSize = 1 << 20
+	initLogKeep = 2
+)
+
+// system is what the steps hand to each other. The fields from mu on are also read by
+// the shutdown, which may begin at any time.
+type system struct {
+	build   Build
+	con     *console.Console
+	steps   *step.Table
+	reaper  reap.Reaper
+	boot    handoff.Boot
+	loader  *module.Loader
+	preload chan struct{} // closed when the modules of preloaded were tried
+	cfg     *config.Config
+	trusted bool // the real-time clock was believable at start
+	net     *network.Manager
+	log     *logfile.File
+
+	mu        sync.Mutex
+	machineID string
+	stateUp   bool   // the state partition is mounted and can be written
+	stopNode  func() // nil: the node was not started
+	dog       *watchdog.Dog
+}
+
+// Run brings the machine up and does not return.
+func Run(b Build) {
+	merr := mount.All(mount.System())
+	con := console.Open()
+	defer guard.Recover(con, "PID 1")
+	s := &system{build: b, con: con, steps: step.NewTable(con), preload: make(chan struct{})}
+	s.prepare()
+	ctx, stop := context.WithCancel(context.Background())
+	requests := make(chan shutdown.Request)
+	s.background(ctx, "signals", func() { shutdown.Signals(ctx, requests) })
+	s.background(ctx, "power button", func() {
+		if err := shutdown.Button(ctx, requests); err != nil {
+			con.Printf("power button: %v", err)
+		}
+	})
+	// To the very end: the pods that a shutdown stops become ours.
+	s.background(ctx, "reaper", func() { s.reaper.Run(context.Background()) })
+	s.background(ctx, "kernel log", func() { s.watchRoot(ctx) })
+	well := health.New(s.writable)
+	s.background(ctx, "boot", func() { s.bringUp(ctx, merr, well) })
+
+	tick := time.NewTicker(turn)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			well.Tick()
+		case r := <-requests:
+			stop()
+			s.takeDown(r)
+		}
+	}
+}
+
+// background starts a goroutine whose panic is a message and a reboot, not an exit.
+func (s *system) background(ctx context.Context, name string, f func()) {
+	guard.Go(s.con, name, func() {
+		f()
+		if ctx.Err() == nil && (name == "reaper" || name == "signals") {
+			panic("BUG: ended")
+		}
+	})
+}
+
+// prepare sets up this process: its environment and limits, and what the initramfs stage
+// left.
+func (s *system) prepare() {
+	// The kernel puts parameters of its command line that it does not know into our
+	// environment; no child should see them.
+	os.Clearenv()
+	os.Setenv("PATH", "/usr/bin:/usr/sbin")
+	os.Setenv("HOME", "/root")
+	unix.Umask(0o022)
+	// The Go runtime would end PID 1 on these.
+	signal.Ignore(unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
+		unix.SIGABRT, unix.SIGSYS, unix.SIGTRAP, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGPROF)
+	// A small heap is worth more than speed here.
+	debug.SetGCPercent(25)
+	debug.SetMemoryLimit(16 << 20)
+	// The kernel's 4096 is not enough for a node; programs that need more than 1024 raise
+	// their own soft limit, and select(2) users are not broken by a high one.
+	unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: 1 << 20})
+	os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+	b, err := handoff.Load(handoff.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.con.Printf("%v", err)
+	}
+	s.boot = b
+	if firmware, loader, err := efivar.Times(efivar.Dir); err == nil {
+		s.steps.Add(step.Step{Name: "firmware", Duration: firmware}, step.Step{Name: "loader", Duration: loader})
+	}
+	s.steps.Add(b.Steps...)
+	s.con.Printf("Keelson %s, slot %s", s.build.Version, orUnknown(b.Slot))
+	s.trusted = clock.Trusted(s.build.Time, "")
+	clock.Floor(s.build.Time, "")
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+// bringUp is the boot: every step in order.
+func (s *system) bringUp(ctx context.Context, merr error, well *health.Check) {
+	for _, x := range []struct {
+		name string
+		run  func(context.Context) (string, error)
+	}{
+		{"mounts", func(context.Context) (string, error) { return s.mounts(merr) }},
+		{"modules", s.modules},
+		{"state", s.state},
+		{"identity", s.identity},
+		{"config", s.config},
+		{"hostname", s.hostname},
+		{"sysctls", s.sysctls},
+		{"network", s.network},
+		{"clock", s.clock},
+	} {
+		err := s.steps.Run(x.name, func() (string, error) { return x.run(ctx) })
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil && x.name == "modules" {
+			s.background(ctx, "devices", func() { s.devices(ctx, well) })
+		}
+	}
+	s.startNode(ctx)
+}
+
+// writable is the state partition's part in the health check.
+func (s *system) writable(probe bool) error {
+	s.mu.Lock()
+	up := s.stateUp
+	s.mu.Unlock()
+	if !up {
+		return nil // the boot says what is wrong with it; a restart would not help
+	}
+	return state.Writable(probe)
+}
+
+// watchRoot tells of blocks of the root that dm-verity refused.
+func (s *system) watchRoot(ctx context.Context) {
+	limit := console.Limit{Burst: 3, Every: time.Minute}
+	err := kmsg.Watch(ctx, func(c kmsg.Corruption) {
+		if _, ok := limit.Allow(); !ok {
+			return
+		}
+		s.con.Printf("%s", c.Line(orUnknown(s.boot.Slot), s.boot.Part))
+		s.con.Printf("  what to do: write the image to the disk again; if this comes back, replace the disk")
+	})
+	if err != nil {
+		s.con.Printf("kernel log: %v", err)
+	}
+}
+
+// takeDown ends the machine.
+func (s *system) takeDown(r shutdown.Request) {
+	s.mu.Lock()
+	stopNode, stateUp, dog := s.stopNode, s.stateUp, s.dog
+	s.mu.Unlock()
+	q := shutdown.Sequence{Console: s.con, StopNode: stopNode}
+	q.Save = func() {
+		if stateUp {
+			s.save()
+		}
+	}
+	if dog != nil {
+		// Fed once more: the limit of the shutdown is longer than a small watchdog's
+		// timeout, so it goes on being fed until the end.
+		feeding, cancel := context.WithCancel(context.Background())
+		guard.Go(s.con, "watchdog", func() { dog.Run(feeding, func() error { return nil }, s.con.Printf) })
+		q.StopWatchdog = func() {
+			cancel()
+			dog.Close()
+		}
+	}
+	q.Run(r)
+}
+
+// mountsNote is shown in the boot table.
+func mountsNote(rootHash string) string {
+	if len(rootHash) < 16 {
+		return ""
+	}
+	return fmt.Sprintf("root %s…", rootHash[:16])
+}
