@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/tests/kubeapi"
 	"github.com/keelson-os/keelson/tests/qemu"
 )
@@ -87,8 +88,19 @@ emulated, which is about ten times slower.`,
 	return cmd
 }
 
-// machine turns the flags into a machine's description.
-func (o *runOptions) machine() (qemu.Config, error) {
+// apiPort is the API's port in the machine: what server.yaml beside the kubeconfig says, if
+// that is there and right, else 6443.
+func apiPort(kubeconfig string) int {
+	cfg, err := config.Validate(filepath.Join(filepath.Dir(kubeconfig), "server.yaml"))
+	if kubeconfig == "" || err != nil {
+		return 6443
+	}
+	return cfg.Cluster.HTTPSListenPort
+}
+
+// machine turns the flags into a machine's description. kubeconfig is the cluster's, or
+// empty.
+func (o *runOptions) machine(kubeconfig string) (qemu.Config, error) {
 	c := qemu.Config{
 		Image: o.image, Dir: machineDir(o.image), CPUs: o.cpus,
 		Disk: qemu.Bus(o.disk), NIC: qemu.NIC(o.nic), Accel: qemu.Accel(o.accel), Detach: o.detach,
@@ -110,7 +122,7 @@ func (o *runOptions) machine() (qemu.Config, error) {
 	if o.port < 1 || o.port > 65535 {
 		return c, fmt.Errorf("--port: found %d, expected 1 to 65535", o.port)
 	}
-	c.Forwards = []qemu.Forward{{Host: o.port, Guest: 6443}}
+	c.Forwards = []qemu.Forward{{Host: o.port, Guest: apiPort(kubeconfig)}}
 	for _, s := range o.forwards {
 		host, guest, ok := strings.Cut(s, ":")
 		h, err1 := strconv.ParseUint(host, 10, 16)
@@ -138,7 +150,11 @@ func parseSize(s string) (int64, error) {
 }
 
 func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
-	c, err := o.machine()
+	kubeconfig, err := o.findKubeconfig()
+	if err != nil {
+		return err
+	}
+	c, err := o.machine(kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -147,10 +163,6 @@ func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err err
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(c.Dir)) }()
-	}
-	kubeconfig, err := o.findKubeconfig()
-	if err != nil {
-		return err
 	}
 	if o.fresh {
 		if err := discard(ctx, c.Dir); err != nil {
@@ -359,19 +371,22 @@ func (s *session) show(ctx context.Context) {
 
 // waitReady waits until the node is ready and tells the user how to reach it.
 func (s *session) waitReady(ctx context.Context) error {
-	boot, _, err := s.m.Console().WaitBoot(ctx, 0)
-	if err != nil {
-		return err
+	var boot qemu.Boot
+	for mark := 0; boot.Ready == 0; {
+		var err error
+		if boot, mark, err = s.m.Console().WaitBoot(ctx, mark); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.stdout, "\nboot\n%s", boot.Table())
+		if boot.Final() {
+			return errors.New("the node was not started; the table above says which step failed, docs/troubleshooting.md what to do")
+		}
+		if boot.Ready == 0 {
+			s.say("the node is not ready yet, and goes on trying")
+		}
 	}
-	fmt.Fprintf(s.stdout, "\nboot\n")
-	for _, row := range boot.Table {
-		fmt.Fprintf(s.stdout, "  %s\n", row)
-	}
-	if boot.Ready == "" {
-		return errors.New("the node did not get ready; the table above says where it stands, docs/troubleshooting.md what to do")
-	}
+	fmt.Fprintf(s.stdout, "\nnode ready %.1f s after the kernel's start\n", boot.Ready.Seconds())
 	if s.kubeconfig == "" {
-		fmt.Fprintf(s.stdout, "\n%s\n", boot.Ready)
 		if s.o.nic != string(qemu.NICNone) {
 			fmt.Fprintf(s.stdout, "no kubeconfig found beside the image: give --kubeconfig to see the node and how to reach it\n")
 		}

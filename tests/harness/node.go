@@ -66,8 +66,8 @@ func (n *Node) Booted(ctx context.Context) (qemu.Boot, error) {
 		return boot, err
 	}
 	n.mark = mark
-	if boot.Ready == "" {
-		return boot, fmt.Errorf("the node did not get ready; the boot table:\n%s", strings.Join(boot.Table, "\n"))
+	if boot.Ready == 0 {
+		return boot, fmt.Errorf("the node did not get ready; the boot table:\n%s", boot.Table())
 	}
 	return boot, nil
 }

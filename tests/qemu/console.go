@@ -174,7 +174,7 @@ func (c *Console) failure(what string, err error) error {
 			last = append([]string{"  " + t}, last...)
 		}
 	}
-	if p := strings.TrimSpace(string(c.partial)); p != "" {
+	if p := strings.TrimSpace(ansi.ReplaceAllString(string(c.partial), "")); p != "" {
 		last = append(last, "  "+p)
 	}
 	return fmt.Errorf("wait for %s: %w; the console's last lines (all of them: %s):\n%s", what, err, c.path, strings.Join(last, "\n"))

@@ -2,8 +2,11 @@ package qemu
 
 import (
 	"context"
+	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // prefix begins every line that PID 1 writes to the console.
@@ -11,7 +14,7 @@ const prefix = "keelson: "
 
 // Message returns what PID 1 said in a console line; ok is false for other lines.
 func Message(line string) (text string, ok bool) {
-	// A kernel message may stand before it in the same line.
+	// A kernel message, cut off by PID 1's, may stand before it in the same line.
 	k := strings.Index(line, prefix)
 	if k < 0 || (k > 0 && !strings.HasPrefix(strings.TrimSpace(line), "[")) {
 		return "", false
@@ -19,15 +22,58 @@ func Message(line string) (text string, ok bool) {
 	return line[k+len(prefix):], true
 }
 
-// Boot is the end of a boot, as PID 1 reports it.
-type Boot struct {
-	Table []string // the rows of the boot table: step, duration, ok or the error
-	Ready string   // "node ready after 41.2 s"; empty when the node did not get ready
-	Took  float64  // seconds, from Ready
+// Step is one row of the boot table.
+type Step struct {
+	Name     string
+	Duration time.Duration
+	Result   string // "ok", "ok (note)" or the error
 }
 
-// WaitBoot waits from a mark on until PID 1 has printed the boot table and whether the
-// node is ready, and returns the mark behind it.
+// OK reports whether the step succeeded.
+func (s Step) OK() bool { return s.Result == "ok" || strings.HasPrefix(s.Result, "ok (") }
+
+func (s Step) String() string {
+	return fmt.Sprintf("%-26s %9.3fs  %s", s.Name, s.Duration.Seconds(), s.Result)
+}
+
+// row is a step as PID 1 prints it: "  network      3.020s ok (eth0 10.0.2.15)".
+var row = regexp.MustCompile(`^\s*(\S+)\s+([0-9.]+)s (.*)$`)
+
+// Boot is one attempt of a boot, as PID 1 reports it.
+type Boot struct {
+	Steps []Step
+	// Ready is from the kernel's start to the ready node; 0 when the attempt failed. PID 1
+	// may then start the node again and report a second time.
+	Ready time.Duration
+}
+
+// Step finds a row of the table.
+func (b Boot) Step(name string) (Step, bool) {
+	for _, s := range b.Steps {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Step{}, false
+}
+
+// Table is the boot table, a row per line.
+func (b Boot) Table() string {
+	var out strings.Builder
+	for _, s := range b.Steps {
+		fmt.Fprintf(&out, "  %s\n", s)
+	}
+	return out.String()
+}
+
+// Final reports whether a failed boot will stay failed: PID 1 did not start the node.
+func (b Boot) Final() bool {
+	s, _ := b.Step("node")
+	return strings.HasPrefix(s.Result, "not started")
+}
+
+// WaitBoot waits from a mark on for the boot table and, when the node is ready in it, for
+// how long that took. It returns the mark behind that.
 func (c *Console) WaitBoot(ctx context.Context, mark int) (Boot, int, error) {
 	said := func(want string) func(string) bool {
 		return func(line string) bool {
@@ -45,28 +91,32 @@ func (c *Console) WaitBoot(ctx context.Context, mark int) (Boot, int, error) {
 	}
 	var b Boot
 	for _, l := range c.Since(first)[:last-1-first] {
-		if text, ok := Message(l.Text); ok {
-			b.Table = append(b.Table, strings.TrimSpace(text))
+		text, ok := Message(l.Text)
+		if !ok {
+			continue
+		}
+		if m := row.FindStringSubmatch(text); m != nil {
+			seconds, err := strconv.ParseFloat(m[2], 64)
+			if err != nil {
+				continue
+			}
+			b.Steps = append(b.Steps, Step{Name: m[1], Duration: time.Duration(seconds * float64(time.Second)), Result: m[3]})
 		}
 	}
-	l, end, err := c.Wait(ctx, last, "whether the node is ready", said("node "))
+	if s, ok := b.Step("node"); !ok || !s.OK() {
+		return b, last, nil
+	}
+	const ready = "node ready after "
+	l, end, err := c.Wait(ctx, last, "\""+ready+"...\"", said(ready))
 	if err != nil {
-		return b, mark, err
+		return b, last, err
 	}
 	text, _ := Message(l.Text)
-	if took, ok := readyAfter(text); ok {
-		b.Ready, b.Took = text, took
+	number, _, _ := strings.Cut(strings.TrimPrefix(text, ready), " ")
+	seconds, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return b, end, fmt.Errorf("console: %q: %w", text, err)
 	}
+	b.Ready = time.Duration(seconds * float64(time.Second))
 	return b, end, nil
-}
-
-// readyAfter reads the seconds out of "node ready after 41.2 s".
-func readyAfter(text string) (seconds float64, ok bool) {
-	rest, ok := strings.CutPrefix(text, "node ready after ")
-	if !ok {
-		return 0, false
-	}
-	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	seconds, err := strconv.ParseFloat(strings.TrimSuffix(number, "s"), 64)
-	return seconds, err == nil
 }

@@ -41,7 +41,7 @@ func TestFreshImageGetsReadyWithoutACable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("without a cable: %s", boot.Ready)
+		t.Logf("without a cable: ready %.1f s after the kernel's start (%s)", boot.Ready.Seconds(), n.Accel())
 		if _, _, err := n.Console().Wait(limit, 0, "the probe's word that the ClusterIP answers", func(line string) bool {
 			return strings.Contains(line, "scenario: the cluster IP answered with 3 names")
 		}); err != nil {

@@ -117,7 +117,7 @@ func up(t *testing.T, ctx context.Context, n *harness.Node) qemu.Boot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s (%s)", boot.Ready, n.Accel())
+	t.Logf("ready %.1f s after the kernel's start (%s)", boot.Ready.Seconds(), n.Accel())
 	return boot
 }
 

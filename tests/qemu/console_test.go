@@ -1,0 +1,72 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestConsoleReadsABootTable(t *testing.T) {
+	c := newConsole("none")
+	c.setAlive(true)
+	// Escape sequences, carriage returns, a kernel message cut off, lines in pieces.
+	for _, piece := range []string{
+		"\x1b[2J\x1b[01;01HBdsDxe: starting\r\n[    1.2] foo: keelson: Keelson 0.1.0, slot a\r\n",
+		"keelson: boot ta", "ble\r\nkeelson:   kernel          1.500s ok\r\n",
+		"keelson:   network         3.020s ok (eth0 10.0.2.15)\r\nsomething else\r\n",
+		"keelson:   node/apiserver  2.000s ok\r\nkeelson:   node           20.000s ok\r\nkeelson: end of boot table\r\n",
+		"keelson: node ready after 31.4 s\r\nkeelson: later\r\n",
+	} {
+		c.add([]byte(piece), time.Now())
+	}
+	b, mark, err := c.WaitBoot(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Ready != 31400*time.Millisecond || len(b.Steps) != 4 {
+		t.Errorf("WaitBoot = %+v, want four steps and 31.4 s", b)
+	}
+	if s, ok := b.Step("network"); !ok || !s.OK() || s.Duration != 3020*time.Millisecond {
+		t.Errorf("Step(network) = %+v, %v", s, ok)
+	}
+	if l, ok := c.Next(t.Context(), mark); !ok || l.Text != "keelson: later" {
+		t.Errorf("Next = %+v, %v, want the line after the boot", l, ok)
+	}
+	if text, ok := Message(c.Since(1)[0].Text); !ok || text != "Keelson 0.1.0, slot a" {
+		t.Errorf("Message = %q, %v", text, ok)
+	}
+}
+
+func TestConsoleReportsAFailedBootAtOnce(t *testing.T) {
+	c := newConsole("none")
+	c.setAlive(true)
+	c.add([]byte("keelson: boot table\nkeelson:   config 0.001s keelson.yaml:1:1: bad\nkeelson:   node   0.000s not started: see the failed steps\nkeelson: end of boot table\n"), time.Now())
+	b, _, err := c.WaitBoot(t.Context(), 0)
+	if err != nil || b.Ready != 0 || !b.Final() {
+		t.Errorf("WaitBoot = %+v, %v, want a final failure", b, err)
+	}
+}
+
+func TestConsoleWaitEndsWithTheMachineOrTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsole("none")
+		c.setAlive(true)
+		c.add([]byte("one\ntwo"), time.Now())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		never := func(string) bool { return false }
+		if _, _, err := c.Wait(ctx, 0, "never", never); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "  one\n  two") {
+			t.Errorf("Wait = %v, want the deadline and the last lines", err)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			c.setAlive(false)
+		}()
+		if _, _, err := c.Wait(t.Context(), 0, "never", never); !errors.Is(err, ErrExited) {
+			t.Errorf("Wait = %v, want ErrExited", err)
+		}
+	})
+}
