@@ -4,23 +4,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
-	"github.com/keelson-os/keelson/cluster/apiserver"
-	"github.com/keelson-os/keelson/cluster/await"
-	"github.com/keelson-os/keelson/cluster/controllermanager"
+	"github.com/keelson-os/keelson/cluster/address"
 	"github.com/keelson-os/keelson/cluster/credentials"
-	"github.com/keelson-os/keelson/cluster/datastore"
 	"github.com/keelson-os/keelson/cluster/features"
 	"github.com/keelson-os/keelson/cluster/flags"
 	"github.com/keelson-os/keelson/cluster/layout"
-	"github.com/keelson-os/keelson/cluster/scheduler"
 	"github.com/keelson-os/keelson/cluster/sequence"
 	"github.com/keelson-os/keelson/config"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	logsapi "k8s.io/component-base/logs/api/v1"
 )
@@ -39,10 +33,10 @@ type node struct {
 	log    *slog.Logger
 	notify Notifier
 	store  *credentials.Store
-}
+	watch  *address.Watcher
 
-// stable is the address that the node always has (RFC 7600).
-var stable = netip.MustParseAddr("192.0.0.8")
+	earlier metav1.Time // the Node's last heartbeat before this process; see remember
+}
 
 // Run runs the node until ctx ends (then it returns nil) or a component fails.
 // It can be called once in a process.
@@ -61,6 +55,11 @@ func Run(ctx context.Context, c *config.Config, l layout.Layout, log *slog.Logge
 	if n.store, err = credentials.New(l, c, n.name, log); err != nil {
 		return err
 	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	n.watch = address.New(l.Hosts, []string{n.name, hostname}, c.Cluster.FlannelIface, log)
 	return sequence.Run(ctx, log, notify, n.components(), n.ready)
 }
 
@@ -96,83 +95,4 @@ func (n *node) prepare() error {
 		*list = rest
 	}
 	return features.Apply(gates)
-}
-
-// components is the whole node, in the order of its start.
-func (n *node) components() []sequence.Component {
-	c, l := n.config.Cluster, n.layout
-	ca := filepath.Join(l.ServerTLS(), credentials.ServerCA+".crt")
-	return []sequence.Component{
-		{
-			Name: "credentials",
-			Setup: func(context.Context) error {
-				return n.store.Ensure([]netip.Addr{stable}, time.Now())
-			},
-		}, {
-			Name: "datastore",
-			Run: func(ctx context.Context) error {
-				return datastore.Run(ctx, datastore.Options{Dir: l.ServerDB(), Socket: l.DatastoreSocket()})
-			},
-			Ready: exists(l.DatastoreSocket()),
-		}, {
-			Name:  "apiserver",
-			After: []string{"credentials", "datastore"},
-			Run: func(ctx context.Context) error {
-				return apiserver.Run(ctx, apiserver.Options{
-					TLS: l.ServerTLS(), AuthenticationFile: n.store.AuthenticationFile(), DatastoreSocket: l.DatastoreSocket(),
-					Port: c.HTTPSListenPort, ServiceCIDR: c.ServiceCIDR, ClusterDomain: c.ClusterDomain,
-					AdvertiseAddress: stable, UserFlags: c.APIServerArgs,
-				})
-			},
-			Ready: answers(fmt.Sprintf("https://127.0.0.1:%d/readyz", c.HTTPSListenPort), ca, ""),
-		}, {
-			Name:  "controller-manager",
-			After: []string{"apiserver"},
-			Run: func(ctx context.Context) error {
-				return controllermanager.Run(ctx, controllermanager.Options{
-					TLS: l.ServerTLS(), Kubeconfig: filepath.Join(l.ServerCred(), credentials.KubeconfigControl),
-					ClusterCIDR: c.ClusterCIDR, ServiceCIDR: c.ServiceCIDR,
-					VolumePluginDir: filepath.Join(l.Kubelet, "volumeplugins"), UserFlags: c.ControllerMgrArgs,
-				})
-			},
-			Ready: answers(controllermanager.ReadyURL, ca, controllermanager.ReadyText),
-		}, {
-			Name:  "scheduler",
-			After: []string{"apiserver"},
-			Run: func(ctx context.Context) error {
-				return scheduler.Run(ctx, scheduler.Options{
-					TLS: l.ServerTLS(), Kubeconfig: filepath.Join(l.ServerCred(), credentials.KubeconfigSched),
-					UserFlags: c.SchedulerArgs,
-				})
-			},
-			Ready: answers(scheduler.ReadyURL, ca, ""),
-		},
-	}
-}
-
-// answers is ready when url answers 200, with the text in it.
-func answers(url, ca, text string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		probe, err := await.HTTPS(url, ca, text)
-		if err != nil {
-			return err
-		}
-		return await.Until(ctx, url, probe)
-	}
-}
-
-// exists is ready when the file is there.
-func exists(path string) func(context.Context) error {
-	return func(ctx context.Context) error {
-		return await.Until(ctx, path, func(context.Context) error {
-			_, err := os.Stat(path)
-			return err
-		})
-	}
-}
-
-// ready is called when every component is.
-func (n *node) ready(context.Context) error {
-	n.log.Info("node is ready", "name", n.name)
-	return n.notify.Ready()
 }

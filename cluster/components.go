@@ -1,0 +1,202 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/keelson-os/keelson/cluster/address"
+	"github.com/keelson-os/keelson/cluster/apiserver"
+	"github.com/keelson-os/keelson/cluster/containerd"
+	"github.com/keelson-os/keelson/cluster/controllermanager"
+	"github.com/keelson-os/keelson/cluster/credentials"
+	"github.com/keelson-os/keelson/cluster/datastore"
+	"github.com/keelson-os/keelson/cluster/endpoints"
+	"github.com/keelson-os/keelson/cluster/flannel"
+	"github.com/keelson-os/keelson/cluster/images"
+	"github.com/keelson-os/keelson/cluster/kubelet"
+	"github.com/keelson-os/keelson/cluster/proxy"
+	"github.com/keelson-os/keelson/cluster/rbac"
+	"github.com/keelson-os/keelson/cluster/scheduler"
+	"github.com/keelson-os/keelson/cluster/sequence"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// components is the whole node, in the order of its start.
+func (n *node) components() []sequence.Component {
+	c, l := n.config.Cluster, n.layout
+	ca := filepath.Join(l.ServerTLS(), credentials.ServerCA+".crt")
+	plugins := filepath.Join(l.Kubelet, "volumeplugins")
+
+	runtime := containerd.New(containerd.Options{
+		Root: l.ContainerdRoot(), State: l.ContainerdState(), Socket: l.ContainerdSocket(),
+		RegistryConfig: l.RegistryConfig(), CNIBin: l.CNIBin, CNIConf: l.CNIConf(),
+	})
+
+	list := []sequence.Component{
+		{
+			Name:  "address",
+			Setup: n.watch.Setup,
+			Run:   n.watch.Run,
+		}, {
+			Name:  "credentials",
+			After: []string{"address"},
+			Setup: func(context.Context) error { return n.store.Ensure(n.watch.Current().All, time.Now()) },
+			Run:   n.renew,
+		}, {
+			Name: "datastore",
+			Run: func(ctx context.Context) error {
+				return datastore.Run(ctx, datastore.Options{Dir: l.ServerDB(), Socket: l.DatastoreSocket()})
+			},
+			Ready: exists(l.DatastoreSocket()),
+		}, {
+			Name:  "containerd",
+			Run:   runtime.Run,
+			Ready: runtime.Ready,
+		}, {
+			Name:  "images",
+			After: []string{"containerd"},
+			Setup: func(ctx context.Context) error {
+				return images.Import(ctx, l.ContainerdSocket(), l.ContainerdRoot(), l.Images, l.AgentImages(), n.log, n.status)
+			},
+		}, {
+			Name:  "apiserver",
+			After: []string{"credentials", "datastore"},
+			Run: func(ctx context.Context) error {
+				return apiserver.Run(ctx, apiserver.Options{
+					TLS: l.ServerTLS(), AuthenticationFile: n.store.AuthenticationFile(), DatastoreSocket: l.DatastoreSocket(),
+					Port: c.HTTPSListenPort, ServiceCIDR: c.ServiceCIDR, ClusterDomain: c.ClusterDomain,
+					AdvertiseAddress: address.Stable, UserFlags: c.APIServerArgs,
+				})
+			},
+			Ready: answers(fmt.Sprintf("https://127.0.0.1:%d/readyz", c.HTTPSListenPort), ca, ""),
+		}, {
+			Name:  "rights",
+			After: []string{"apiserver"},
+			Setup: func(ctx context.Context) error {
+				client, err := n.client()
+				if err != nil {
+					return err
+				}
+				return rbac.Apply(ctx, client)
+			},
+		}, {
+			Name:  "controller-manager",
+			After: []string{"apiserver"},
+			Run: func(ctx context.Context) error {
+				return controllermanager.Run(ctx, controllermanager.Options{
+					TLS: l.ServerTLS(), Kubeconfig: filepath.Join(l.ServerCred(), credentials.KubeconfigControl),
+					ClusterCIDR: c.ClusterCIDR, ServiceCIDR: c.ServiceCIDR,
+					VolumePluginDir: plugins, UserFlags: c.ControllerMgrArgs,
+				})
+			},
+			Ready: answers(controllermanager.ReadyURL, ca, controllermanager.ReadyText),
+		}, {
+			Name:  "scheduler",
+			After: []string{"apiserver"},
+			Run: func(ctx context.Context) error {
+				return scheduler.Run(ctx, scheduler.Options{
+					TLS: l.ServerTLS(), Kubeconfig: filepath.Join(l.ServerCred(), credentials.KubeconfigSched),
+					UserFlags: c.SchedulerArgs,
+				})
+			},
+			Ready: answers(scheduler.ReadyURL, ca, ""),
+		},
+		n.endpoints(),
+		{
+			Name: "kubelet",
+			// After the controller manager: see controllermanager.ReadyURL.
+			After: []string{"images", "controller-manager"},
+			Setup: n.remember,
+			Run: func(ctx context.Context) error {
+				return kubelet.Run(ctx, kubelet.Options{
+					NodeName: n.name, Agent: l.Agent(), Root: l.Kubelet, PodLogs: filepath.Join(l.Logs, "pods"),
+					ContainerdSocket: l.ContainerdSocket(), ResolvConf: l.Resolv,
+					ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
+					Labels: c.NodeLabels, Taints: c.NodeTaints, VolumePluginDir: plugins, UserFlags: c.KubeletArgs,
+				})
+			},
+			Ready: healthy(kubelet.ReadyURL),
+		}, {
+			Name:  "proxy",
+			After: []string{"apiserver"},
+			Run: func(ctx context.Context) error {
+				return proxy.Run(ctx, proxy.Options{
+					NodeName: n.name, Agent: l.Agent(), RunDir: l.Run, ClusterCIDR: c.ClusterCIDR,
+					Address: address.Stable, UserFlags: c.ProxyArgs,
+				})
+			},
+			Ready: healthy(proxy.ReadyURL),
+		},
+	}
+	if c.FlannelBackend != "none" {
+		list = append(list, n.network())
+	}
+	return append(list, sequence.Component{
+		Name:  "node",
+		After: []string{"kubelet"},
+		Ready: n.registered,
+	})
+}
+
+// endpoints follows the node's address.
+func (n *node) endpoints() sequence.Component {
+	ready := make(chan struct{})
+	return sequence.Component{
+		Name:  "endpoints",
+		After: []string{"apiserver"},
+		Run: func(ctx context.Context) error {
+			client, err := n.client()
+			if err != nil {
+				return err
+			}
+			first := true
+			return endpoints.Keep(ctx, client, n.config.Cluster.HTTPSListenPort, n.watch.Subscribe(), n.log, func() {
+				if first {
+					close(ready)
+				}
+				first = false
+			})
+		},
+		Ready: func(ctx context.Context) error {
+			select {
+			case <-ready:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		},
+	}
+}
+
+// network is flannel.
+func (n *node) network() sequence.Component {
+	network := flannel.New(flannel.Options{
+		NodeName: n.name, Kubeconfig: filepath.Join(n.layout.Agent(), credentials.KubeconfigFlannel),
+		RunDir: n.layout.Run, CNIConf: n.layout.CNIConf(), ClusterCIDR: n.config.Cluster.ClusterCIDR,
+		Backend: n.config.Cluster.FlannelBackend, Addresses: n.watch.Subscribe(), Log: n.log,
+	})
+	return sequence.Component{
+		Name:  "network",
+		After: []string{"rights", "containerd"},
+		Run:   network.Run,
+		Ready: network.Ready,
+	}
+}
+
+// client has all rights. It is for the node's own controllers.
+func (n *node) client() (kubernetes.Interface, error) {
+	rest, err := clientcmd.BuildConfigFromFlags("", filepath.Join(n.layout.ServerCred(), credentials.KubeconfigSuper))
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(rest)
+}
+
+func (n *node) status(text string) {
+	if err := n.notify.Status(text); err != nil {
+		n.log.Warn("status not reported", "err", err)
+	}
+}
