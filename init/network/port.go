@@ -84,7 +84,7 @@ func (m *Manager) setUp(ctx context.Context, link netlink.Link, cfg config.Inter
 	carrier := a.RawFlags&unix.IFF_RUNNING != 0
 	if m.ports[a.Index] == p && carrier != p.carrier && isUp {
 		if carrier {
-			m.log("%s: carrier is back", p.name)
+			m.log("%s: carrier", p.name)
 		} else {
 			m.log("%s: no carrier", p.name)
 		}

@@ -124,6 +124,10 @@ func (c *Client) sleep(ctx context.Context, d time.Duration) event {
 func (c *Client) acquire(ctx context.Context) *Lease {
 	begin, backoff, rounds, said := time.Now(), firstWait, 0, ""
 	for ctx.Err() == nil {
+		select {
+		case <-c.wake: // what woke us is seen by this look at the carrier
+		default:
+		}
 		if !c.carrier.Load() {
 			c.sleep(ctx, Forever)
 			backoff, rounds = firstWait, 0

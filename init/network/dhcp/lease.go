@@ -74,10 +74,12 @@ func newLease(p *dhcpv4.DHCPv4, start time.Time) (*Lease, error) {
 	l.T1 = p.IPAddressRenewalTime(0)
 	l.T2 = p.IPAddressRebindingTime(0)
 	if l.T2 <= 0 || l.T2 >= l.Expires {
-		l.T2 = l.Expires * 7 / 8
+		l.T2 = l.Expires / 8 * 7 // in this order: Forever * 7 overflows
 	}
 	if l.T1 <= 0 || l.T1 >= l.T2 {
-		l.T1 = min(l.Expires/2, l.T2/2)
+		if l.T1 = l.Expires / 2; l.T1 >= l.T2 {
+			l.T1 = l.T2 / 2
+		}
 	}
 	return l, nil
 }
