@@ -1,0 +1,271 @@
+// Command bench measures an image and an idle node against the budgets of the design, and
+// rewrites the marked part of docs/benchmarks.md. "make bench" runs it.
+//
+// It takes about half an hour: a cold build, a boot in a VM of 512 MiB, and a boot in one
+// of 1 GiB that is then left alone. What it disturbs least: sizes and times come from the
+// builder's manifest and from PID 1's boot table; the idle node is measured by one pod's
+// shell script that sleeps, looks at /proc twice, and is read only afterwards.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/keelson-os/keelson/tests/harness"
+	"github.com/keelson-os/keelson/tests/qemu"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags.
+type options struct {
+	page string
+	idle time.Duration
+	look time.Duration
+	cold bool
+}
+
+func run(ctx context.Context, args []string, log io.Writer) (err error) {
+	root, err := harness.Root()
+	if err != nil {
+		return err
+	}
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.page, "page", filepath.Join(root, "docs", "benchmarks.md"), "page whose marked part is rewritten")
+	f.DurationVar(&o.idle, "idle", 5*time.Minute, "how long the node is left alone before it is looked at")
+	f.DurationVar(&o.look, "look", 2*time.Minute, "how long CPU time and writes are counted")
+	f.BoolVar(&o.cold, "cold", true, "also measure a build with an empty cache, which downloads packages")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if err := qemu.CheckHost(); err != nil {
+		return err
+	}
+	out := filepath.Join(root, "out")
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(out, "bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	b := &bench{o: o, dir: dir, log: log, began: time.Now()}
+	for _, phase := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"build", b.build}, {"boot in 512 MiB", b.small}, {"idle in 1 GiB", b.idle},
+	} {
+		b.say("%s", phase.name)
+		if err := phase.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", phase.name, err)
+		}
+	}
+	if err := b.r.write(o.page); err != nil {
+		return err
+	}
+	b.say("wrote %s", o.page)
+	return nil
+}
+
+// bench is one run; r collects what the page shows.
+type bench struct {
+	o     options
+	dir   string
+	log   io.Writer
+	began time.Time
+	lab   *harness.Lab
+	r     report
+}
+
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(b.log, "%6.0fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// build measures the builder: with an empty cache, with nothing changed, with only the
+// configuration changed; and the image.
+func (b *bench) build(ctx context.Context) error {
+	args := []string{"--embed-image", harness.Busybox}
+	if b.o.cold {
+		args = append(args, "--cache", filepath.Join(b.dir, "cache"))
+	}
+	var err error
+	began := time.Now()
+	if b.lab, err = harness.NewLab(ctx, b.dir, nil, args...); err != nil {
+		return err
+	}
+	if b.o.cold {
+		b.r.buildCold = time.Since(began)
+		b.say("cold build: %.1f s", b.r.buildCold.Seconds())
+	}
+	timed := func(args ...string) (time.Duration, error) {
+		began := time.Now()
+		err := b.lab.Build(ctx, args...)
+		return time.Since(began), err
+	}
+	if b.r.buildWarm, err = timed(args...); err != nil {
+		return err
+	}
+	server := filepath.Join(b.lab.Cluster, "server.yaml")
+	text, err := os.ReadFile(server)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(server, append(text, "\n# changed\n"...), 0o600); err != nil {
+		return err
+	}
+	if b.r.buildConfig, err = timed(args...); err != nil {
+		return err
+	}
+	b.r.info = b.lab.Info
+	st, err := os.Stat(b.lab.Image)
+	if err != nil {
+		return err
+	}
+	var stat syscall.Stat_t
+	if err := syscall.Stat(b.lab.Image, &stat); err != nil {
+		return err
+	}
+	b.r.imageRaw, b.r.imageStored = st.Size(), stat.Blocks*512
+
+	// The compressed image has no busybox: it is what a user downloads.
+	compressed := filepath.Join(b.dir, "compressed.img")
+	zargs := []string{"build", "--board", "pc", "--config", server, "--out", compressed, "--compress", "zst"}
+	if b.o.cold {
+		zargs = append(zargs, "--cache", filepath.Join(b.dir, "cache"))
+	}
+	if _, err := b.lab.Run(ctx, zargs...); err != nil {
+		return err
+	}
+	if st, err = os.Stat(compressed + ".zst"); err != nil {
+		return err
+	}
+	b.r.imageCompressed = st.Size()
+	return os.Remove(compressed + ".zst")
+}
+
+// node makes a machine of the given memory whose folder is removed by the caller.
+func (b *bench) node(name string, memoryMB int) (*harness.Node, error) {
+	return harness.NewNode(b.lab, filepath.Join(b.dir, name), func(c *qemu.Config) { c.MemoryMB = memoryMB })
+}
+
+// bootLimit is how long a boot may take, emulated, on a busy host.
+const bootLimit = 15 * time.Minute
+
+// small asks whether a node gets ready in 512 MiB.
+func (b *bench) small(ctx context.Context) (err error) {
+	n, err := b.node("small", 512)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	boot, err := n.Up(ctx)
+	if err != nil {
+		// A result, not a failure of the bench.
+		b.r.smallError = strings.SplitN(err.Error(), "\n", 2)[0]
+		return nil
+	}
+	b.r.smallReady = boot.Ready
+	return nil
+}
+
+// idle boots in 1 GiB, leaves the node alone, and looks at it.
+func (b *bench) idle(ctx context.Context) (err error) {
+	n, err := b.node("idle", 1024)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	limit, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	if b.r.boot, err = n.Up(limit); err != nil {
+		return err
+	}
+	b.r.accel = n.Accel()
+	b.say("ready after %.1f s; now idle for %s", b.r.boot.Ready.Seconds(), b.o.idle)
+	text, err := b.observe(ctx, n)
+	if err != nil {
+		return err
+	}
+	if b.r.look, err = parseLook(text); err != nil {
+		return fmt.Errorf("%w in what the pod said:\n%s", err, text)
+	}
+	off, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return n.Powerdown(off)
+}
+
+// observe runs the looking pod and returns what it printed.
+func (b *bench) observe(ctx context.Context, n *harness.Node) (string, error) {
+	pod := fmt.Sprintf(lookPod, int(b.o.idle.Seconds()), int(b.o.look.Seconds()))
+	if _, err := n.KubectlInput(ctx, pod, "create", "-f", "-"); err != nil {
+		return "", err
+	}
+	// Nobody asks the node anything while it is watched.
+	wait := b.o.idle + b.o.look
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	limit, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	var text string
+	err := harness.Eventually(limit, "the end of the pod's look", func(ctx context.Context) (err error) {
+		text, err = n.Kubectl(ctx, "logs", "look")
+		if err == nil && !strings.Contains(text, "\n"+lookEnd+"\n") {
+			err = errors.New("it is still looking")
+		}
+		return err
+	})
+	return text, err
+}
+
+// hostLine describes where the numbers were taken.
+func hostLine(accel qemu.Accel) string {
+	model := "unknown CPU"
+	cpus := 0
+	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(data)) {
+			key, value, _ := strings.Cut(line, ":")
+			if strings.TrimSpace(key) == "model name" {
+				model = strings.TrimSpace(value)
+				cpus++
+			}
+		}
+	}
+	version := "QEMU"
+	if out, err := exec.Command("qemu-system-x86_64", "--version").Output(); err == nil {
+		if f := strings.Fields(string(out)); len(f) > 3 {
+			version = "QEMU " + f[3]
+		}
+	}
+	how := "KVM"
+	if accel == qemu.AccelTCG {
+		how = "emulated (TCG)"
+	}
+	return fmt.Sprintf("%d × %s, %s, %s", cpus, model, version, how)
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/keelson-os/keelson/tests/harness"
+	"github.com/keelson-os/keelson/tests/qemu"
+)
+
+// The lines around the part of the page that is rewritten.
+const (
+	begin = "<!-- make bench writes from here -->"
+	end   = "<!-- to here -->"
+)
+
+// report is what was measured. Zero means not measured.
+type report struct {
+	accel                             qemu.Accel
+	buildCold, buildWarm, buildConfig time.Duration
+	imageRaw, imageStored             int64 // bytes: of the disk, and of the blocks its file needs
+	imageCompressed                   int64
+	info                              harness.Manifest
+	smallReady                        time.Duration
+	smallError                        string
+	boot                              qemu.Boot
+	look                              look
+}
+
+// verdict compares a measure with its budget, both in unit.
+func verdict(measured, budget float64, unit string) string {
+	if measured <= budget {
+		return "pass"
+	}
+	return fmt.Sprintf("misses by %s %s (%.0f %%)", number(measured-budget), unit, (measured/budget-1)*100)
+}
+
+// number prints three significant digits or so.
+func number(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+const (
+	mb  = 1e6
+	mib = 1 << 20
+)
+
+// lengths returns the boot's three parts: kernel to PID 1, PID 1 to the node process
+// without the network, node process to ready.
+func (r *report) lengths() (kernel, pid1, node time.Duration) {
+	k, _ := r.boot.Step("kernel")
+	n, _ := r.boot.Step("node")
+	w, _ := r.boot.Step("network")
+	return k.Duration, r.boot.Ready - n.Duration - k.Duration - w.Duration, n.Duration
+}
+
+// apiReady is from the node process' start to a ready API server: its step and those it
+// waits for.
+func (r *report) apiReady() time.Duration {
+	var before, api time.Duration
+	for _, s := range r.boot.Steps {
+		switch s.Name {
+		case "node/credentials", "node/datastore":
+			before = max(before, s.Duration)
+		case "node/apiserver":
+			api = s.Duration
+		}
+	}
+	return before + api
+}
+
+// text renders the rewritten part.
+func (r *report) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Measured on %s.\n\n", hostLine(r.accel))
+	b.WriteString("| what | measured | budget | |\n| --- | --- | --- | --- |\n")
+	line := func(what string, measured, budget float64, unit, note string) {
+		v := verdict(measured, budget, unit)
+		if note != "" {
+			v += "; " + note
+		}
+		fmt.Fprintf(&b, "| %s | %s %s | ≤ %s %s | %s |\n", what, number(measured), unit, number(budget), unit, v)
+	}
+	emulated := ""
+	if r.accel == qemu.AccelTCG {
+		emulated = "emulated, the budget is for a real CPU"
+	}
+	kernel, pid1, node := r.lengths()
+	line("memory in use, idle, 1 GiB VM, with the measuring pod", float64(r.look.total-r.look.available)/1024, 350, "MiB", "")
+	if r.smallError != "" {
+		fmt.Fprintf(&b, "| ready in a 512 MiB VM | no: %s | yes | misses |\n", strings.ReplaceAll(r.smallError, "|", "\\|"))
+	} else {
+		fmt.Fprintf(&b, "| ready in a 512 MiB VM | yes, after %s s | yes | pass |\n", number(r.smallReady.Seconds()))
+	}
+	line("idle CPU of the node process, of one core", 100*r.look.nodeCPU/r.look.seconds, 2, "%", emulated)
+	line("idle writes to the state partition", float64(r.look.written)/1000/r.look.seconds, 1, "kB/s", "")
+	line("PC image, compressed", float64(r.imageCompressed)/mb, 120, "MB", "")
+	line("rebuild, nothing changed", r.buildWarm.Seconds(), 10, "s", "")
+	line("rebuild, only the configuration changed", r.buildConfig.Seconds(), 2, "s", "")
+	line("PID 1 start → node process start, besides the network", pid1.Seconds(), 2, "s", emulated)
+	line("node process start → API ready", r.apiReady().Seconds(), 3, "s", emulated)
+	line("node process start → node ready", node.Seconds(), 8, "s", emulated)
+	if p, ok := r.process(1); ok {
+		line("PID 1, resident", float64(p.rss)/1024, 20, "MiB", "")
+	}
+
+	b.WriteString("\n| without a budget | measured |\n| --- | --- |\n")
+	if r.buildCold > 0 {
+		fmt.Fprintf(&b, "| build, empty cache, with all downloads | %s s |\n", number(r.buildCold.Seconds()))
+	}
+	fmt.Fprintf(&b, "| kernel start → PID 1 | %s s |\n", number(kernel.Seconds()))
+	fmt.Fprintf(&b, "| kernel start → node ready | %s s |\n", number(r.boot.Ready.Seconds()))
+	fmt.Fprintf(&b, "| image, raw | %s MB, of which %s MB are stored |\n", number(float64(r.imageRaw)/mb), number(float64(r.imageStored)/mb))
+	fmt.Fprintf(&b, "| root, %s, with its verity tree | %s MB |\n", r.info.Root.Format, number(float64(r.info.Root.WithVerity)/mb))
+
+	parts := slices.Clone(r.info.Parts)
+	slices.SortFunc(parts, func(a, b harness.Part) int { return int(b.Size - a.Size) })
+	b.WriteString("\nThe ten largest parts of the image, before compression:\n\n| part | MB |\n| --- | --- |\n")
+	for _, p := range parts[:min(10, len(parts))] {
+		fmt.Fprintf(&b, "| %s | %s |\n", p.Name, number(float64(p.Size)/mb))
+	}
+
+	b.WriteString("\nThe largest processes of the idle node; the rest of their memory is pages of files, which the kernel takes back when it needs to:\n\n| process | resident, MiB | of it anonymous, MiB |\n| --- | --- | --- |\n")
+	for _, p := range r.look.processes[:min(8, len(r.look.processes))] {
+		fmt.Fprintf(&b, "| %s (%d) | %s | %s |\n", p.name, p.pid, number(float64(p.rss)*1024/mib), number(float64(p.anon)*1024/mib))
+	}
+
+	fmt.Fprintf(&b, "\nThe boot, as PID 1 printed it:\n\n```\n%s```\n", r.boot.Table())
+	return b.String()
+}
+
+func (r *report) process(pid int) (process, bool) {
+	for _, p := range r.look.processes {
+		if p.pid == pid {
+			return p, true
+		}
+	}
+	return process{}, false
+}
+
+// emptyPage is the page as it is before the first run.
+const emptyPage = "# Benchmarks\n\n`make bench` measures and rewrites the part below.\n\n" + begin + "\n" + end + "\n"
+
+// write puts the text between the marks of the page.
+func (r *report) write(path string) error {
+	page, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		page, err = []byte(emptyPage), nil
+	}
+	if err != nil {
+		return err
+	}
+	out, err := replaceMarked(string(page), r.text())
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, []byte(out), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// replaceMarked replaces what stands between the two marks.
+func replaceMarked(page, text string) (string, error) {
+	before, rest, ok1 := strings.Cut(page, begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		return "", fmt.Errorf("the page must hold the lines %q and %q", begin, end)
+	}
+	return before + begin + "\n\n" + text + "\n" + end + after, nil
+}
