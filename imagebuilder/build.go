@@ -29,6 +29,9 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.ConfigPath == "" {
+		b.progress.Note("no configuration given: the node will wait for " + config.FileName + " (and " + config.SecretsName + ") on the image's FAT partition")
+	}
 	sys, err := b.system(ctx)
 	if err != nil {
 		return nil, err

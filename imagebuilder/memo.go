@@ -23,6 +23,7 @@ type memo struct {
 	file    string
 	entries map[string]memoEntry
 	changed bool
+	now     func() time.Time
 }
 
 type memoEntry struct {
@@ -38,7 +39,7 @@ const racy = 2 * time.Second
 
 // openMemo reads the memo; one that cannot be read is empty.
 func openMemo(file string) *memo {
-	m := &memo{file: file, entries: map[string]memoEntry{}}
+	m := &memo{file: file, entries: map[string]memoEntry{}, now: time.Now}
 	if b, err := os.ReadFile(file); err == nil {
 		if json.Unmarshal(b, &m.entries) != nil {
 			m.entries = map[string]memoEntry{}
@@ -79,7 +80,7 @@ func (m *memo) sum(path string) (_ [32]byte, err error) {
 			return sum, nil
 		}
 	}
-	began := time.Now()
+	began := m.now()
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return sum, err

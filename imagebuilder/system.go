@@ -395,7 +395,7 @@ var efiFiles = map[string]struct{ stub, loader, fallback string }{
 	"arm64": {"linuxaa64.efi.stub", "systemd-bootaa64.efi", "BOOTAA64.EFI"},
 }
 
-// seal notes the digests of all files and writes infoFile.
+// seal syncs all files, notes their digests and writes infoFile.
 func (s *system) seal() error {
 	for _, name := range []string{rootFile, initrdFile, kernelFile, stubFile, loaderFile, releaseFile, busyboxFile, sbomFile} {
 		f, err := os.Open(s.path(name))
@@ -404,7 +404,7 @@ func (s *system) seal() error {
 		}
 		h := sha256.New()
 		n, err := io.Copy(h, f)
-		if err := errors.Join(err, f.Close()); err != nil {
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 			return err
 		}
 		s.info.Files[name] = fileInfo{Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}

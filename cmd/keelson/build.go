@@ -41,9 +41,6 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
 			}
 			p := newProgress(cmd.ErrOrStderr())
 			o.Progress = p
-			if o.ConfigPath == "" {
-				p.Note("no --config: the node will wait for keelson.yaml (and secrets.yaml) on the image's FAT partition")
-			}
 			r, err := imagebuilder.Build(cmd.Context(), o)
 			p.end(err == nil)
 			if err != nil {

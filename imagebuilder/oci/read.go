@@ -44,6 +44,9 @@ const (
 	maxMembers = 100_000
 )
 
+// howToMake ends the errors for files that are something else.
+const howToMake = `make one with "docker save", "podman save" or "skopeo copy … oci-archive:…"`
+
 // Decompress copies an archive to w as a plain tar: unpacked if r is gzip or zstd, else
 // unchanged. Other formats are ErrNotArchive. It returns the bytes written.
 func Decompress(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
@@ -132,7 +135,7 @@ func Inspect(r io.ReaderAt, size int64, arch string) ([]Found, error) {
 	case docker:
 		return a.docker(arch)
 	}
-	return nil, fmt.Errorf("%w: it has neither oci-layout and index.json nor manifest.json; make one with \"docker save\", \"podman save\" or \"skopeo copy … oci-archive:…\"", ErrNotArchive)
+	return nil, fmt.Errorf("%w: it has neither oci-layout and index.json nor manifest.json; %s", ErrNotArchive, howToMake)
 }
 
 // scan notes where every member is.
@@ -142,10 +145,10 @@ func scan(r io.ReaderAt, size int64) (*archive, error) {
 	tr := tar.NewReader(section)
 	for n := 0; ; n++ {
 		h, err := tr.Next()
+		if n == 0 && err != nil {
+			return nil, fmt.Errorf("%w: not a tar file; %s", ErrNotArchive, howToMake)
+		}
 		if errors.Is(err, io.EOF) {
-			if n == 0 {
-				return nil, fmt.Errorf("%w: not a tar file", ErrNotArchive)
-			}
 			return a, nil
 		}
 		if err != nil {
