@@ -125,7 +125,7 @@ func (a *apt) run(ctx context.Context, dir, name string, args ...string) (string
 }
 
 var (
-	signatureText   = regexp.MustCompile(`GPG error|NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|Sub-process .*(gpgv|sqv) returned|no longer signed|doesn't support authentication|Clearsigned file isn't valid`)
+	signatureText   = regexp.MustCompile(`GPG error|OpenPGP signature verification failed|NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|Sub-process .*(gpgv|sqv) returned|no longer signed|doesn't support authentication|Clearsigned file isn't valid`)
 	unavailableText = regexp.MustCompile(`Could not resolve|Could not connect|Temporary failure|Connection (refused|failed|timed out)|Unable to connect|Failed to fetch|File not found|does not have a Release file`)
 )
 

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // need skips the test when tools are missing, and fails it in CI.
@@ -333,6 +335,62 @@ func TestPackageThatIsNotTheLockedOneIsRefused(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(o.CacheDir, "unpacked", "*")); err != nil || len(left) != 0 {
 		t.Errorf("unpacked all the same: %q, %v", left, err)
+	}
+}
+
+func TestBuildsShareACache(t *testing.T) {
+	r := newRepo(t)
+	r.standard()
+	r.publish("archive")
+	o := r.options(t.TempDir())
+	o.Lock = r.lock(t.TempDir())
+	errs := make(chan error)
+	for range 4 {
+		go func() {
+			s, err := Open(context.Background(), o)
+			if err == nil {
+				_, err = s.File("data", "usr/share/data")
+			}
+			errs <- err
+		}()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, pattern := range []string{"*/.new-*", ".fetch-*"} {
+		if left, err := filepath.Glob(filepath.Join(o.CacheDir, pattern)); err != nil || len(left) > 0 {
+			t.Errorf("left over: %q, %v", left, err)
+		}
+	}
+}
+
+func TestWaitForTheCacheEndsWithItsContext(t *testing.T) {
+	cache := t.TempDir()
+	h, err := os.Create(filepath.Join(cache, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := unix.Flock(int(h.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := Spec{Suite: "trixie", Arch: "amd64", Root: []string{"nftables"}}
+	_, err = Open(ctx, Options{Spec: s, Lock: []byte(goodLock), CacheDir: cache, Log: func(string) { cancel() }})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Open = %v, want context.Canceled", err)
+	}
+}
+
+func TestMissingHostToolNamesItsPackage(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	s := Spec{Suite: "trixie", Arch: "amd64", Root: []string{"nftables"}}
+	_, err := Open(context.Background(), Options{Spec: s, Lock: []byte(goodLock), CacheDir: t.TempDir(), Mirror: "https://mirror.example/debian"})
+	var missing *ToolError
+	if !errors.As(err, &missing) || missing.Package != "apt" {
+		t.Errorf("Open = %v, want *ToolError that names the package apt", err)
 	}
 }
 

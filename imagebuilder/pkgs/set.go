@@ -150,26 +150,28 @@ func (op *opener) locked(ctx context.Context, f func() (*Set, error)) (*Set, err
 		return nil, err
 	}
 	defer h.Close() // which unlocks
-	if err := unix.Flock(int(h.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		op.opts.Log("waiting for another build that fills the cache " + op.opts.CacheDir)
-		done := make(chan error, 1)
-		go func() { done <- flock(int(h.Fd())) }()
-		select {
-		case err := <-done:
-			if err != nil {
-				return nil, fmt.Errorf("lock the cache %s: %w", op.opts.CacheDir, err)
-			}
-		case <-ctx.Done():
-			return nil, context.Cause(ctx) // the goroutine ends when the other build does
-		}
+	if err := op.flock(ctx, int(h.Fd())); err != nil {
+		return nil, fmt.Errorf("lock the cache %s: %w", op.opts.CacheDir, err)
 	}
 	return f()
 }
 
-func flock(fd int) error {
-	for {
-		if err := unix.Flock(fd, unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+// flock locks fd. It asks again and again instead of waiting in the kernel, where ctx could not end it.
+func (op *opener) flock(ctx context.Context, fd int) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for told := false; ; told = true {
+		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return err
+		}
+		if !told {
+			op.opts.Log("waiting for another build that fills the cache " + op.opts.CacheDir)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
