@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -193,7 +194,7 @@ func (s *stage) mountRoot() (string, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("mount the root of slot %s: %w", s.root.slot, err)
-		for _, c := range kmsg.Scan() {
+		for _, c := range slices.Compact(kmsg.Scan()) {
 			err = fmt.Errorf("%w\n%s", err, c.Line(s.root.slot, s.root.part))
 		}
 		return "", step.Advise(err, "write the image to the disk again; if this comes back, replace the disk")

@@ -17,7 +17,7 @@ func fileSystem(dev string) (string, error) {
 	defer f.Close()
 	head := make([]byte, 2048)
 	if _, err := io.ReadFull(f, head); err != nil {
-		return "", fmt.Errorf("read %s: %w", dev, err)
+		return "", err
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte("hsqs")):

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/keelson-os/keelson/init/block"
@@ -132,7 +133,7 @@ func (o Opener) check(r *Result, what content) error {
 		return err
 	}
 	if code >= fsckUncorrected {
-		return fmt.Errorf("e2fsck -y %s: exit code %d: %s", dev, code, lastLines(out))
+		return fmt.Errorf("%s holds no file system that can be repaired: e2fsck -y: exit code %d: %s", dev, code, complaint(out))
 	}
 	r.Repaired = true
 	return nil
@@ -186,6 +187,17 @@ func programError(cmd *exec.Cmd, out []byte, err error) error {
 		return fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
 	}
 	return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, lastLines(out))
+}
+
+// complaint is what e2fsck itself says is wrong, without the advice that follows it.
+func complaint(out []byte) string {
+	l := strings.Split(string(out), "\n")
+	for _, line := range slices.Backward(l) {
+		if text, ok := strings.CutPrefix(line, "e2fsck: "); ok {
+			return text
+		}
+	}
+	return lastLines(out)
 }
 
 // lastLines joins the last three lines of a program's output.

@@ -49,7 +49,6 @@ type Result struct {
 	Formatted bool
 	Grown     bool
 	Repaired  bool
-	ReadOnly  bool // the file system is damaged and was mounted to be read only
 }
 
 // String is a note for the boot table.
@@ -58,7 +57,7 @@ func (r Result) String() string {
 	for _, x := range []struct {
 		is   bool
 		word string
-	}{{r.Formatted, "formatted"}, {r.Grown, "grown"}, {r.Repaired, "repaired"}, {r.ReadOnly, "read-only"}} {
+	}{{r.Formatted, "formatted"}, {r.Grown, "grown"}, {r.Repaired, "repaired"}} {
 		if x.is {
 			s += ", " + x.word
 		}
@@ -86,22 +85,18 @@ func (o Opener) Open() (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	switch {
-	case what == blank || interrupted:
-		if err := o.format(disk, number, r.Device); err != nil {
-			return r, err
-		}
+	if what == blank || interrupted {
+		err = o.format(disk, number, r.Device)
 		r.Formatted = true
-	default:
-		damaged := o.check(&r, what)
-		if damaged != nil {
-			r.ReadOnly = true
-			merr := o.mount(r.Device, unix.MS_RDONLY, "noload")
-			return r, step.Advise(errors.Join(damaged, merr),
-				"the data on %s was not touched; save it on another machine, then write the image again for a fresh start", r.Device)
-		}
+	} else {
+		err = step.Advise(o.check(&r, what),
+			"the node cannot start without its data; save what is on %s on another machine, then write the image again for a fresh start", r.Device)
 	}
-	if err := o.mount(r.Device, 0, mountOptions); err != nil {
+	if err != nil {
+		return r, err
+	}
+	m := mount.Mount{Source: r.Device, Target: config.StateDir, Type: "ext4", Flags: unix.MS_NOATIME, Data: mountOptions}
+	if err := mount.Do(m); err != nil {
 		return r, step.Advise(err, "write the image again for a fresh start; the data on %s was not touched", r.Device)
 	}
 	if !r.Formatted {
@@ -170,10 +165,6 @@ func mark(disk *os.File, number int, on bool) error {
 		return nil
 	}
 	return t.Write(disk)
-}
-
-func (o Opener) mount(dev string, flags uintptr, options string) error {
-	return mount.Do(mount.Mount{Source: dev, Target: config.StateDir, Type: "ext4", Flags: flags | unix.MS_NOATIME, Data: options})
 }
 
 // binds are the folders of the state partition that programs look for elsewhere.

@@ -86,7 +86,7 @@ func (t *Table) Run(name string, f func() (note string, err error)) error {
 	s := Step{Name: name, Duration: time.Since(began), Note: note}
 	if err != nil {
 		s.Error = err.Error()
-		t.out.Printf("step %s: %v", name, err)
+		t.out.Printf("step %s: %s", name, strings.ReplaceAll(err.Error(), "\n", "\n  "))
 		var advice *Advice
 		if errors.As(err, &advice) {
 			t.out.Printf("  what to do: %s", advice.Do)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/keelson-os/keelson/config"
@@ -53,11 +55,11 @@ func (s *system) mounts(merr error) (string, error) {
 	return mountsNote(s.boot.RootHash), err
 }
 
-// modules needs /sys. The modules of Kubernetes go on loading while the next steps run.
-func (s *system) modules(ctx context.Context) (string, error) {
+// modules needs /sys. Only what the next steps need is loaded here; the rest goes on
+// beside them (devices).
+func (s *system) modules(context.Context) (string, error) {
 	dir, err := module.Dir()
 	if err != nil {
-		close(s.preload)
 		return "", err
 	}
 	params, err := cmdline.Read()
@@ -66,34 +68,46 @@ func (s *system) modules(ctx context.Context) (string, error) {
 	}
 	s.loader, err = module.Open(dir, params.ModuleOptions)
 	if err != nil {
-		close(s.preload)
 		return "", step.Advise(err, "kernel and root must be of one build: write the image again")
 	}
-	err = s.loader.LoadAll(needed)
-	s.background(ctx, "modules", func() {
-		defer close(s.preload)
-		if err := s.loader.LoadAll(preloaded); err != nil {
-			s.con.Printf("modules: %v", err)
-		}
-	})
-	return "", err
+	return "", s.loader.LoadAll(needed)
 }
 
-// devices loads the modules of the machine's devices, opens its watchdog, and then serves
-// devices that appear later. It runs beside the boot: nothing but the network needs it,
-// and that waits for its links anyway.
+// devices loads the modules of the machine's devices and those of Kubernetes, opens the
+// watchdog, and then serves devices that appear later. It runs beside the boot.
 func (s *system) devices(ctx context.Context, well *health.Check) {
+	coldplugged, preload := sync.OnceFunc(func() { close(s.coldplugged) }), sync.OnceFunc(func() { close(s.preload) })
+	defer coldplugged()
+	defer preload()
+	if s.loader == nil {
+		return
+	}
 	events, err := uevent.Listen()
 	if err != nil {
 		s.con.Printf("devices: %v", err)
 		return
 	}
 	defer events.Close()
-	<-s.preload
+	// The network's drivers first: a link takes seconds to come up.
 	s.steps.Run("devices", func() (string, error) {
 		n, err := s.loader.Coldplug("/sys")
 		return fmt.Sprintf("%d", n), err
 	})
+	coldplugged()
+	s.steps.Run("node-modules", func() (string, error) { return "", s.loader.LoadAll(preloaded) })
+	preload()
+	s.openWatchdog(ctx, well)
+	s.loader.Forget()
+	debug.FreeOSMemory() // the boot's garbage; from here on little is allocated
+	err = s.loader.Hotplug(ctx, events, func(err error) { s.con.Printf("devices: %v", err) })
+	if err != nil {
+		s.con.Printf("devices: %v", err)
+	}
+}
+
+// openWatchdog needs the drivers of the machine's watchdogs; softdog, the kernel's own,
+// stands in for a machine without one.
+func (s *system) openWatchdog(ctx context.Context, well *health.Check) {
 	s.steps.Run("watchdog", func() (string, error) {
 		dog, err := watchdog.Open()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -109,11 +123,6 @@ func (s *system) devices(ctx context.Context, well *health.Check) {
 		s.background(ctx, "watchdog", func() { dog.Run(ctx, well.Healthy, s.con.Printf) })
 		return dog.String(), nil
 	})
-	s.loader.Forget()
-	err = s.loader.Hotplug(ctx, events, func(err error) { s.con.Printf("devices: %v", err) })
-	if err != nil {
-		s.con.Printf("devices: %v", err)
-	}
 }
 
 // state needs the module ext4. Afterwards the log goes to the disk.
@@ -158,9 +167,12 @@ func (s *system) identity(context.Context) (string, error) {
 
 // hostname needs the config and the machine id.
 func (s *system) hostname(context.Context) (string, error) {
-	name := network.DeriveHostname(s.machineID)
-	if s.cfg != nil && s.cfg.Hostname != "" {
+	name := "keelson"
+	switch {
+	case s.cfg != nil && s.cfg.Hostname != "":
 		name = s.cfg.Hostname
+	case s.machineID != "":
+		name = network.DeriveHostname(s.machineID)
 	}
 	return name, errors.Join(network.SetHostname(name), network.WriteHosts(config.HostsFile, name))
 }
@@ -182,6 +194,11 @@ func (s *system) network(ctx context.Context) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, addressWait)
 	defer cancel()
+	// Without its driver a link is not there, and not worth waiting for.
+	select {
+	case <-s.coldplugged:
+	case <-ctx.Done():
+	}
 	return s.net.Wait(ctx), nil
 }
 

@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -107,6 +108,7 @@ func (n *node) notify(m supervise.Message) {
 	}
 	n.ready, n.printed = true, true
 	n.print(step.Step{Name: "node", Duration: time.Since(n.began)})
+	debug.FreeOSMemory()
 	n.system.con.Printf("node ready after %.1f s", step.SinceKernel().Seconds())
 }
 

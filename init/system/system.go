@@ -56,17 +56,18 @@ const (
 // system is what the steps hand to each other. The fields from mu on are also read by
 // the shutdown, which may begin at any time.
 type system struct {
-	build   Build
-	con     *console.Console
-	steps   *step.Table
-	reaper  reap.Reaper
-	boot    handoff.Boot
-	loader  *module.Loader
-	preload chan struct{} // closed when the modules of preloaded were tried
-	cfg     *config.Config
-	trusted bool // the real-time clock was believable at start
-	net     *network.Manager
-	log     *logfile.File
+	build       Build
+	con         *console.Console
+	steps       *step.Table
+	reaper      reap.Reaper
+	boot        handoff.Boot
+	loader      *module.Loader
+	coldplugged chan struct{} // closed when the drivers of the devices found at start are loaded
+	preload     chan struct{} // closed when the modules of preloaded were tried
+	cfg         *config.Config
+	trusted     bool // the real-time clock was believable at start
+	net         *network.Manager
+	log         *logfile.File
 
 	mu        sync.Mutex
 	machineID string
@@ -80,7 +81,7 @@ func Run(b Build) {
 	merr := mount.All(mount.System())
 	con := console.Open()
 	defer guard.Recover(con, "PID 1")
-	s := &system{build: b, con: con, steps: step.NewTable(con), preload: make(chan struct{})}
+	s := &system{build: b, con: con, steps: step.NewTable(con), coldplugged: make(chan struct{}), preload: make(chan struct{})}
 	s.prepare()
 	ctx, stop := context.WithCancel(context.Background())
 	requests := make(chan shutdown.Request)
@@ -175,11 +176,11 @@ func (s *system) bringUp(ctx context.Context, merr error, well *health.Check) {
 		{"network", s.network},
 		{"clock", s.clock},
 	} {
-		err := s.steps.Run(x.name, func() (string, error) { return x.run(ctx) })
+		s.steps.Run(x.name, func() (string, error) { return x.run(ctx) })
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil && x.name == "modules" {
+		if x.name == "modules" {
 			s.background(ctx, "devices", func() { s.devices(ctx, well) })
 		}
 	}

@@ -1,0 +1,102 @@
+package console
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// terminal is a console that can be made to block.
+type terminal struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (t *terminal) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(p)
+}
+
+func (t *terminal) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
+func TestEachLineHasThePrefixAndNoControlBytes(t *testing.T) {
+	var a, b terminal
+	c := New(&a, &b)
+	c.Printf("one %d\ntwo\x1b[2J\r\n", 1)
+	c.Flush(time.Minute)
+	want := "keelson: one 1\nkeelson: two?[2J?\n"
+	if a.text() != want || b.text() != want {
+		t.Errorf("terminals got %q and %q, want %q", a.text(), b.text(), want)
+	}
+}
+
+func TestTheLogGetsEarlierLinesToo(t *testing.T) {
+	c := New(&terminal{})
+	c.Printf("early")
+	var log bytes.Buffer
+	c.SetLog(&log)
+	c.Printf("late")
+	c.Logf("log only")
+	c.SetLog(nil)
+	c.Printf("after")
+	if ok, _ := regexp.MatchString(`^\S+Z early\n\S+Z late\n\S+Z log only\n$`, log.String()); !ok {
+		t.Errorf("log is %q", log.String())
+	}
+}
+
+func TestABlockedTerminalBlocksNobody(t *testing.T) {
+	var stuck, fine terminal
+	c := New(&stuck, &fine)
+	stuck.mu.Lock()
+	for i := range 3 * queueLen {
+		c.Printf("%d", i)
+		if i%100 == 0 {
+			c.outs[1].pending.Wait()
+		}
+	}
+	c.outs[1].pending.Wait()
+	if !strings.HasSuffix(fine.text(), fmt.Sprintf("keelson: %d\n", 3*queueLen-1)) {
+		t.Error("the other terminal did not get everything")
+	}
+	stuck.mu.Unlock()
+	c.outs[0].pending.Wait()
+	if !strings.Contains(stuck.text(), "messages dropped") {
+		t.Error("the blocked terminal does not say what it missed")
+	}
+}
+
+func TestLimitLetsABurstThenARateThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := Limit{Burst: 3, Every: time.Second}
+		passed := func(n int) (count, held int) {
+			for range n {
+				if h, ok := l.Allow(); ok {
+					count++
+					held += h
+				}
+			}
+			return count, held
+		}
+		if n, _ := passed(10); n != 3 {
+			t.Errorf("%d of 10 passed, want 3", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n, held := passed(10); n != 2 || held != 7 {
+			t.Errorf("%d passed telling of %d held, want 2 of 7", n, held)
+		}
+		time.Sleep(time.Hour)
+		if n, _ := passed(10); n != 3 {
+			t.Errorf("%d of 10 passed after an hour, want 3", n)
+		}
+	})
+}
