@@ -2,6 +2,7 @@ package clock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -59,8 +60,15 @@ func (c *Clock) start(ctx context.Context) {
 	go c.run(ctx)
 }
 
-// WaitSynced returns nil once the clock was set by NTP, or an error that wraps ctx's.
+// ErrOff means that the configuration names no NTP server: there is nothing to wait for.
+var ErrOff = errors.New("NTP is off")
+
+// WaitSynced returns nil once the clock was set by NTP, ErrOff at once if there are no
+// servers, or else an error that wraps ctx's.
 func (c *Clock) WaitSynced(ctx context.Context) error {
+	if len(c.servers()) == 0 {
+		return ErrOff
+	}
 	select {
 	case <-c.synced:
 		return nil

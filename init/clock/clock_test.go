@@ -136,6 +136,9 @@ func TestNoServersMeansNoQuestions(t *testing.T) {
 		if len(w.asked) != 0 || c.Synced() {
 			t.Errorf("asked %d times with NTP off", len(w.asked))
 		}
+		if err := c.WaitSynced(ctx); err != ErrOff {
+			t.Errorf("WaitSynced = %v, want ErrOff", err)
+		}
 	})
 }
 

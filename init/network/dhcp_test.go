@@ -79,7 +79,7 @@ func TestDHCPRenewsAtT1(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t, "renew0", "192.168.51.1/24")
 	s := l.serve("192.168.51.1", "192.168.51.20", 8*time.Second)
-	s.t1, s.t2 = 2*time.Second, 7*time.Second
+	s.set(func() { s.t1, s.t2 = 2*time.Second, 7*time.Second })
 	n := startNode(t, config.Network{}, "renew")
 	n.wait()
 	always(t, 10*time.Second, "the address is there", func() bool { return hasAddr("renew0", "192.168.51.20/24") })
@@ -102,7 +102,7 @@ func TestDHCPRebindsAtT2(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t, "rebind0", "192.168.52.1/24")
 	s := l.serve("192.168.52.1", "192.168.52.20", 10*time.Second)
-	s.t1, s.t2 = 2*time.Second, 4*time.Second
+	s.set(func() { s.t1, s.t2 = 2*time.Second, 4*time.Second })
 	n := startNode(t, config.Network{}, "rebind")
 	n.wait()
 	l.far(func(link netlink.Link) error { // the server moves to another address
@@ -159,7 +159,7 @@ func TestDHCPWaitsForServer(t *testing.T) {
 	t.Parallel()
 	l := newLAN(t, "late0", "192.168.55.1/24")
 	s := l.serve("192.168.55.1", "192.168.55.20", time.Hour)
-	s.mute = true
+	s.set(func() { s.mute = true })
 	n := startNode(t, config.Network{}, "late")
 	eventually(t, 10*time.Second, "three DISCOVERs", func() bool { return len(s.got(isType(dhcpv4.MessageTypeDiscover))) >= 3 })
 	s.set(func() { s.mute = false })

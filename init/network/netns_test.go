@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(inNamespace) != "" || os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	// The tests mostly wait, so all at once, whatever the number of CPUs.
+	cmd := exec.Command("/proc/self/exe", append([]string{"-test.parallel=16"}, os.Args[1:]...)...)
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
