@@ -24,19 +24,29 @@ import (
 // Build builds an image. Whatever goes wrong, the files of an earlier build stay as they are.
 // Errors a caller may tell apart: *boards.UnknownError, *config.Errors, *rootfs.ProgramsError,
 // those of pkgs.Open and oci.Inspect, output.ErrTarget, *output.FullError.
+// A build whose ctx ends returns an error that wraps ctx's, whatever it was doing.
 func Build(ctx context.Context, o Options) (*Result, error) {
 	b, files, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
-	if o.ConfigPath == "" {
+	r, err := b.build(ctx, files)
+	if err != nil && ctx.Err() != nil {
+		// What a tool said when it was killed is of no interest.
+		return nil, fmt.Errorf("stopped before the image was complete; nothing was written to %s: %w", filepath.Dir(o.Out), context.Cause(ctx))
+	}
+	return r, err
+}
+
+func (b *builder) build(ctx context.Context, files userFiles) (*Result, error) {
+	if b.opts.ConfigPath == "" {
 		b.progress.Note("no configuration given: the node will wait for " + config.FileName + " (and " + config.SecretsName + ") on the image's FAT partition")
 	}
 	sys, err := b.system(ctx)
 	if err != nil {
 		return nil, err
 	}
-	img := &image{sys: sys, configured: o.ConfigPath != ""}
+	img := &image{sys: sys, configured: b.opts.ConfigPath != ""}
 	if img.archives, err = b.embedImages(ctx, sys); err != nil {
 		return nil, err
 	}

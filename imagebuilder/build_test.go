@@ -265,6 +265,18 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 	})
 	checkImage(t, first.Out)
 	t.Run("disk full", func(t *testing.T) { diskFull(t, first) })
+	t.Run("cancelled", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		again := first
+		again.Out = filepath.Join(t.TempDir(), "a.img")
+		if _, err := Build(ctx, again); !errors.Is(err, context.Canceled) {
+			t.Errorf("Build = %v, want context.Canceled", err)
+		}
+		if left, err := os.ReadDir(filepath.Dir(again.Out)); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
 	t.Run("nothing changed", func(t *testing.T) {
 		began := time.Now()
 		if _, err := Build(context.Background(), first); err != nil {

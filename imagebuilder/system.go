@@ -444,7 +444,11 @@ func createFile(name string, write func(*os.File) error) error {
 // keepSystems is how many systems the cache holds: a few boards and versions somebody works on.
 const keepSystems = 4
 
-// prune removes the entries of dir that have not been used for the longest time, all but keep.
+// abandoned is the age at which an unfinished entry of the cache belongs to a build that was killed.
+const abandoned = 24 * time.Hour
+
+// prune removes the entries of dir that have not been used for the longest time, all but keep, and
+// what killed builds left.
 func prune(dir string, keep int) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -456,8 +460,15 @@ func prune(dir string, keep int) error {
 	}
 	var list []used
 	for _, e := range entries {
-		if fi, err := e.Info(); err == nil && !strings.HasPrefix(e.Name(), ".") {
+		fi, err := e.Info()
+		switch {
+		case err != nil: // another build has just removed it
+		case !strings.HasPrefix(e.Name(), "."):
 			list = append(list, used{e.Name(), fi.ModTime()})
+		case time.Since(fi.ModTime()) > abandoned:
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
 		}
 	}
 	slices.SortFunc(list, func(a, b used) int { return b.at.Compare(a.at) })
