@@ -66,14 +66,14 @@ func Write(w io.Writer, t *tree.Tree) error {
 	if err != nil {
 		return err
 	}
-	if err := WriteCPIO(z, t); err != nil {
+	if err := writeCPIO(z, t); err != nil {
 		return errors.Join(err, z.Close())
 	}
 	return z.Close()
 }
 
-// WriteCPIO writes t as a cpio archive.
-func WriteCPIO(w io.Writer, t *tree.Tree) error {
+// writeCPIO writes t as a cpio archive.
+func writeCPIO(w io.Writer, t *tree.Tree) error {
 	rw := cpio.Newc.Writer(w)
 	for i, e := range t.Entries() {
 		if e.Path == "." {

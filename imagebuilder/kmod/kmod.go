@@ -95,7 +95,7 @@ func (t *Tree) parse() error {
 			return fmt.Errorf("modules.dep: line %q has no colon", line)
 		}
 		t.deps[module] = strings.Fields(deps)
-		t.byName[Name(module)] = module
+		t.byName[moduleName(module)] = module
 	}
 	if len(t.deps) == 0 {
 		return fmt.Errorf("modules.dep of kernel %s names no module", t.Version)
@@ -109,8 +109,8 @@ func (t *Tree) parse() error {
 	return nil
 }
 
-// Name returns the module name of a module's path: "kernel/net/nf-x.ko.xz" is "nf_x".
-func Name(p string) string {
+// moduleName returns the module name of a module's path: "kernel/net/nf-x.ko.xz" is "nf_x".
+func moduleName(p string) string {
 	base, _, _ := strings.Cut(path.Base(p), ".ko")
 	return strings.ReplaceAll(base, "-", "_")
 }
@@ -196,7 +196,7 @@ func (t *Tree) close(chosen map[string]bool) {
 	for len(todo) > 0 {
 		m := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		for _, d := range slices.Concat(t.deps[m], soft[Name(m)]) {
+		for _, d := range slices.Concat(t.deps[m], soft[moduleName(m)]) {
 			if !chosen[d] {
 				chosen[d] = true
 				todo = append(todo, d)
@@ -258,7 +258,7 @@ func (t *Tree) Entries(dir string, modules []string) ([]tree.Entry, error) {
 func (t *Tree) subset(modules []string) map[string][]byte {
 	paths, names := map[string]bool{}, map[string]bool{}
 	for _, m := range modules {
-		paths[m], names[Name(m)] = true, true
+		paths[m], names[moduleName(m)] = true, true
 	}
 	filter := func(file string, keep func(line string) bool) []byte {
 		var b bytes.Buffer

@@ -12,7 +12,7 @@
 //   - a version that the mirror no longer has is a *GoneError, which says what the mirror
 //     has instead. Nothing is ever replaced silently: Options.UpdateLock resolves anew.
 //
-// The lock's format (see ParseLock): "#" starts a comment; "suite NAME" and "epoch SECONDS" once;
+// The lock's format (see parseLock): "#" starts a comment; "suite NAME" and "epoch SECONDS" once;
 // then lines of eight fields, in the order of their names:
 //
 //	GROUP NAME VERSION ARCH SIZE SHA256 SOURCE SOURCE-VERSION

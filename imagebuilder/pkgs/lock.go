@@ -35,8 +35,8 @@ type Package struct {
 	Dir string
 }
 
-// Lock is a parsed lock file.
-type Lock struct {
+// lockFile is a parsed lock file.
+type lockFile struct {
 	Suite    string
 	Epoch    time.Time // UTC, whole seconds
 	Packages []Package // sorted by group, then name
@@ -49,9 +49,9 @@ var (
 	lockArch    = regexp.MustCompile(`^(amd64|arm64|all)$`)
 )
 
-// ParseLock reads a lock file. file is used in errors.
-func ParseLock(file string, text []byte) (*Lock, error) {
-	l := &Lock{}
+// parseLock reads a lock file. file is used in errors.
+func parseLock(file string, text []byte) (*lockFile, error) {
+	l := &lockFile{}
 	sc := bufio.NewScanner(bytes.NewReader(text))
 	seen := map[[2]string]bool{}
 	for n := 1; sc.Scan(); n++ {
@@ -73,7 +73,7 @@ func ParseLock(file string, text []byte) (*Lock, error) {
 	return l, nil
 }
 
-func (l *Lock) parseLine(line string, seen map[[2]string]bool) error {
+func (l *lockFile) parseLine(line string, seen map[[2]string]bool) error {
 	f := strings.Fields(line)
 	switch {
 	case len(f) == 2 && f[0] == "suite" && lockName.MatchString(f[1]):
@@ -115,14 +115,14 @@ func (l *Lock) parseLine(line string, seen map[[2]string]bool) error {
 	return nil
 }
 
-func (l *Lock) sort() {
+func (l *lockFile) sort() {
 	slices.SortFunc(l.Packages, func(a, b Package) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Name, b.Name))
 	})
 }
 
 // Text returns the lock file's text.
-func (l *Lock) Text() []byte {
+func (l *lockFile) Text() []byte {
 	var b bytes.Buffer
 	b.WriteString("# The Debian packages that images are made of. Written by `keelson build --update-lock`; format: imagebuilder/pkgs.\n")
 	fmt.Fprintf(&b, "suite %s\nepoch %d\n", l.Suite, l.Epoch.Unix())

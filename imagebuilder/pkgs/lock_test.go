@@ -14,11 +14,11 @@ var (
 )
 
 func TestLockIsWrittenAsItIsRead(t *testing.T) {
-	l, err := ParseLock("x.lock", []byte(goodLock))
+	l, err := parseLock("x.lock", []byte(goodLock))
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := ParseLock("x.lock", l.Text())
+	again, err := parseLock("x.lock", l.Text())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,9 +40,9 @@ func TestLockFaultsNameTheLine(t *testing.T) {
 		{"twice", goodLine + goodLine, "x.lock:2: nftables is there twice"},
 		{"epoch", "epoch yesterday", "x.lock:1: epoch"},
 	} {
-		_, err := ParseLock("x.lock", []byte(c.text))
+		_, err := parseLock("x.lock", []byte(c.text))
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
-			t.Errorf("%s: ParseLock = %v, want an error that begins with %q", c.name, err, c.want)
+			t.Errorf("%s: parseLock = %v, want an error that begins with %q", c.name, err, c.want)
 		}
 	}
 }
@@ -51,11 +51,11 @@ func FuzzParseLock(f *testing.F) {
 	f.Add([]byte(goodLock))
 	f.Add([]byte("epoch 99999999999999999999"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		l, err := ParseLock("x.lock", text)
+		l, err := parseLock("x.lock", text)
 		if err != nil {
 			return
 		}
-		again, err := ParseLock("x.lock", l.Text())
+		again, err := parseLock("x.lock", l.Text())
 		if err != nil || !bytes.Equal(again.Text(), l.Text()) {
 			t.Errorf("what was written is not read back: %v", err)
 		}

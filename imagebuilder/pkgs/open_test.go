@@ -203,7 +203,7 @@ func TestLockHasDependenciesOfProgramsAndToolsAlone(t *testing.T) {
 	r := newRepo(t)
 	r.standard()
 	r.publish("archive")
-	l, err := ParseLock("test.lock", r.lock(t.TempDir()))
+	l, err := parseLock("test.lock", r.lock(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ type Spec struct {
 var hostArches = []string{"amd64", "arm64"}
 
 // check refuses a lock that was made for other packages than spec's.
-func (l *Lock) check(file string, spec Spec, hostArch string) error {
+func (l *lockFile) check(file string, spec Spec, hostArch string) error {
 	if l.Suite != spec.Suite {
 		return fmt.Errorf("%s: the lock is for suite %s, the board wants %s; write it anew with --update-lock", file, l.Suite, spec.Suite)
 	}
@@ -58,8 +58,8 @@ func (l *Lock) check(file string, spec Spec, hostArch string) error {
 var kernelDep = regexp.MustCompile(`(?:^|[ ,|])(linux-image-[0-9][a-z0-9.+-]*)`)
 
 // resolve asks apt what spec means today. newApt gives the apt of an architecture, its indexes up to date.
-func resolve(ctx context.Context, spec Spec, aptFor func(arch string) (*apt, error)) (*Lock, error) {
-	lock := &Lock{Suite: spec.Suite}
+func resolve(ctx context.Context, spec Spec, aptFor func(arch string) (*apt, error)) (*lockFile, error) {
+	lock := &lockFile{Suite: spec.Suite}
 	newest := func(a *apt) error {
 		t, err := a.epoch()
 		if err == nil && t.After(lock.Epoch) {
@@ -100,7 +100,7 @@ func resolve(ctx context.Context, spec Spec, aptFor func(arch string) (*apt, err
 }
 
 // addClosure adds names and what they depend on.
-func (l *Lock) addClosure(ctx context.Context, a *apt, group string, names []string) error {
+func (l *lockFile) addClosure(ctx context.Context, a *apt, group string, names []string) error {
 	specs, err := a.resolve(ctx, names)
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func (l *Lock) addClosure(ctx context.Context, a *apt, group string, names []str
 }
 
 // addData adds the data packages, the kernel among them.
-func (l *Lock) addData(ctx context.Context, a *apt, spec Spec) error {
+func (l *lockFile) addData(ctx context.Context, a *apt, spec Spec) error {
 	names := slices.Clone(spec.Data)
 	if spec.Kernel != "" {
 		meta, err := a.show(ctx, []string{spec.Kernel}, false)
@@ -130,7 +130,7 @@ func (l *Lock) addData(ctx context.Context, a *apt, spec Spec) error {
 }
 
 // add adds what specs (names or name=version) are in a's indexes.
-func (l *Lock) add(ctx context.Context, a *apt, group string, specs []string) error {
+func (l *lockFile) add(ctx context.Context, a *apt, group string, specs []string) error {
 	recs, err := a.show(ctx, specs, false)
 	if err != nil {
 		return err

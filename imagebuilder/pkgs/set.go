@@ -54,7 +54,7 @@ func DefaultCacheDir() (string, error) {
 
 // Set is a set of unpacked packages, ready for use. It is read-only and safe for concurrent use.
 type Set struct {
-	lock     *Lock
+	lock     *lockFile
 	kernel   string
 	packages []Package // root and data
 	tools    *Tools
@@ -98,7 +98,7 @@ func Open(ctx context.Context, o Options) (*Set, error) {
 
 func (op *opener) open(ctx context.Context) (*Set, error) {
 	if op.opts.UpdateLock == "" {
-		l, err := ParseLock(op.opts.LockName, op.opts.Lock)
+		l, err := parseLock(op.opts.LockName, op.opts.Lock)
 		if err != nil {
 			return nil, err
 		}
@@ -212,7 +212,7 @@ func (op *opener) unpacked(p *Package) string {
 }
 
 // wanted returns the packages of l that a build on this host uses.
-func (op *opener) wanted(l *Lock) (packages, tools []Package) {
+func (op *opener) wanted(l *lockFile) (packages, tools []Package) {
 	for _, p := range l.Packages {
 		switch p.Group {
 		case groupRoot, groupData:
@@ -225,7 +225,7 @@ func (op *opener) wanted(l *Lock) (packages, tools []Package) {
 }
 
 // set returns the set of l if everything is unpacked, else nil.
-func (op *opener) set(l *Lock) (*Set, error) {
+func (op *opener) set(l *lockFile) (*Set, error) {
 	packages, tools := op.wanted(l)
 	s := &Set{lock: l, kernel: op.opts.Spec.Kernel}
 	for _, p := range packages {
@@ -247,7 +247,7 @@ func (op *opener) set(l *Lock) (*Set, error) {
 }
 
 // fill fetches and unpacks what is missing of l and returns its set.
-func (op *opener) fill(ctx context.Context, l *Lock) (*Set, error) {
+func (op *opener) fill(ctx context.Context, l *lockFile) (*Set, error) {
 	packages, tools := op.wanted(l)
 	if err := op.fetch(ctx, slices.Concat(packages, tools)); err != nil {
 		return nil, err
