@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -339,6 +340,11 @@ func (s *session) follow() error {
 	}
 }
 
+// chatter matches what PID 1 passes on of the node's log: Kubernetes' warnings, which a
+// start always has, and the count of those left out. They are in the serial log, and
+// --console shows them.
+var chatter = regexp.MustCompile(`^node: (?:[EWI]\d{4} |time=|\{|\(\d+ more such lines)`)
+
 // show prints the console as it comes: what PID 1 says, or everything with --console. The
 // boot table is left out, since it is printed at the end.
 func (s *session) show(ctx context.Context) {
@@ -362,7 +368,7 @@ func (s *session) show(ctx context.Context) {
 		case "end of boot table":
 			table = false
 		default:
-			if !table {
+			if !table && !chatter.MatchString(text) {
 				s.say("%s", text)
 			}
 		}

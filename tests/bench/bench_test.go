@@ -38,7 +38,7 @@ func TestLookIsReadAndJudged(t *testing.T) {
 	}
 	r := report{
 		accel: qemu.AccelTCG, look: l, imageCompressed: 130e6, buildWarm: 3 * time.Second, smallReady: time.Minute,
-		info: harness.Manifest{Parts: []harness.Part{{Name: "a", Size: 1e6}, {Name: "b", Size: 2e6}}},
+		parts: []harness.Part{{Name: "b", Size: 2e6}, {Name: "a", Size: 1e6}},
 		boot: qemu.Boot{Ready: 30 * time.Second, Steps: []qemu.Step{
 			{Name: "kernel", Duration: 2 * time.Second, Result: "ok"}, {Name: "network", Duration: 3 * time.Second, Result: "ok"},
 			{Name: "node/datastore", Duration: time.Second, Result: "ok"}, {Name: "node/apiserver", Duration: 4 * time.Second, Result: "ok"},
@@ -65,5 +65,18 @@ func TestLookIsReadAndJudged(t *testing.T) {
 	again, err := replaceMarked(page, "new")
 	if err != nil || strings.Contains(again, "PC image") || !strings.HasPrefix(again, "# Benchmarks\n") {
 		t.Errorf("replaceMarked of a written page = %q, %v", again, err)
+	}
+}
+
+func TestRootPartsAddsUpGroups(t *testing.T) {
+	const listing = `drwxr-xr-x 0/0                     256 2026-11-21 02:10 squashfs-root
+lrwxrwxrwx 0/0                       7 2026-11-21 02:10 squashfs-root/bin -> usr/bin
+-rwxr-xr-x 0/0               193937570 2026-11-21 02:10 squashfs-root/usr/bin/node
+-rw-r--r-- 0/0                     100 2026-11-21 02:10 squashfs-root/usr/lib/modules/6.12/a.ko.xz
+-rw-r--r-- 0/0                      23 2026-11-21 02:10 squashfs-root/usr/lib/modules/6.12/b.ko.xz
+`
+	got, err := rootParts(listing)
+	if err != nil || len(got) != 2 || got["usr/bin/node"] != 193937570 || got["kernel modules"] != 123 {
+		t.Errorf("rootParts = %v, %v", got, err)
 	}
 }

@@ -139,6 +139,9 @@ func (b *bench) build(ctx context.Context) error {
 		return err
 	}
 	b.r.info = b.lab.Info
+	if b.r.parts, err = imageParts(b.lab, b.dir); err != nil {
+		return err
+	}
 	st, err := os.Stat(b.lab.Image)
 	if err != nil {
 		return err

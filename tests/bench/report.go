@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +25,7 @@ type report struct {
 	imageRaw, imageStored             int64 // bytes: of the disk, and of the blocks its file needs
 	imageCompressed                   int64
 	info                              harness.Manifest
+	parts                             []harness.Part // the largest first
 	smallReady                        time.Duration
 	smallError                        string
 	boot                              qemu.Boot
@@ -124,10 +124,8 @@ func (r *report) text() string {
 	fmt.Fprintf(&b, "| image, raw | %s MB, of which %s MB are stored |\n", number(float64(r.imageRaw)/mb), number(float64(r.imageStored)/mb))
 	fmt.Fprintf(&b, "| root, %s, with its verity tree | %s MB |\n", r.info.Root.Format, number(float64(r.info.Root.WithVerity)/mb))
 
-	parts := slices.Clone(r.info.Parts)
-	slices.SortFunc(parts, func(a, b harness.Part) int { return int(b.Size - a.Size) })
 	b.WriteString("\nThe ten largest parts of the image, before compression:\n\n| part | MB |\n| --- | --- |\n")
-	for _, p := range parts[:min(10, len(parts))] {
+	for _, p := range r.parts[:min(10, len(r.parts))] {
 		fmt.Fprintf(&b, "| %s | %s |\n", p.Name, number(float64(p.Size)/mb))
 	}
 

@@ -106,7 +106,7 @@ func TestFreshImageGetsReadyWithoutACable(t *testing.T) {
 	})
 	t.Run("describe", func(t *testing.T) {
 		got := kubectl(t, ctx, n, "describe", "pod", names[2])
-		for _, want := range []string{"Status:", "Running", "keelson.dev/busybox:1", "Started container"} {
+		for _, want := range []string{"Status:", "Running", "keelson.dev/busybox:1", "Container started"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("describe has no %q:\n%s", want, got)
 			}
