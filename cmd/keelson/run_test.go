@@ -1,0 +1,92 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/keelson-os/keelson/tests/qemu"
+)
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]int64{
+		"512M": 512 << 20, "2G": 2 << 30, "1t": 1 << 40,
+		"": 0, "G": 0, "2": 0, "-1G": 0, "0M": 0, "2GB": 0, "1.5G": 0, "99999999T": 0,
+	} {
+		got, err := parseSize(in)
+		if got != want || (err == nil) != (want != 0) {
+			t.Errorf("parseSize(%q) = %d, %v, want %d", in, got, err, want)
+		}
+	}
+}
+
+func TestFlagsThatExcludeEachOther(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "a.img")
+	for _, args := range [][]string{
+		{"run"}, {"run", image, "--snapshot", "--detach"}, {"run", image, "--port", "0"},
+		{"run", image, "--memory", "lots"}, {"run", image, "--forward", "80"}, {"run", image, "--forward", "0:80"},
+		{"run", image, "--nic", "none", "--forward", "80:80"}, {"run", image, "--disk", "scsi"}, {"run", image, "--cpus", "-1"},
+		{"run", image, "--kubeconfig", image + ".gone"}, {"stop", image},
+	} {
+		if _, _, err := keelson(t, args...); err == nil {
+			t.Errorf("keelson %q = nil, want an error", args)
+		}
+	}
+}
+
+func TestChatterIsKubernetesOwn(t *testing.T) {
+	for text, want := range map[string]bool{
+		`node: E1123 07:14:48.898092     202 options.go:205] The manifest`: true,
+		`node: time="2026-11-23T07:14:38Z" level=warning`:                  true,
+		`node: (32 more such lines in /var/log/keelson/node.log)`:          true,
+		`node: waiting for apiserver`:                                      false,
+		`node: died: exit status 1; restart in 1s`:                         false,
+		`node: F1123 07:14:48.898092     202 main.go:1] the end`:           false,
+		`network: eth0: carrier`:                                           false,
+	} {
+		if got := chatter.MatchString(text); got != want {
+			t.Errorf("chatter.MatchString(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestKubeconfigIsFoundBesideTheImage(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write := func(path string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("homelab/kubeconfig")
+	o := runOptions{image: "homelab.img"}
+	if got, err := o.findKubeconfig(); err != nil || got != "homelab/kubeconfig" {
+		t.Errorf("findKubeconfig = %q, %v", got, err)
+	}
+	if got := defaultKubeconfig("."); got != "homelab/kubeconfig" {
+		t.Errorf("defaultKubeconfig = %q, want the only cluster's", got)
+	}
+	write("other/kubeconfig")
+	if got := defaultKubeconfig("."); got != "" {
+		t.Errorf("defaultKubeconfig = %q of two clusters, want none", got)
+	}
+	write("homelab.img.run/kubeconfig")
+	write("other.img.run/kubeconfig")
+	if err := os.Chtimes("homelab.img.run/kubeconfig", time.Time{}, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got := defaultKubeconfig("."); got != "homelab.img.run/kubeconfig" {
+		t.Errorf("defaultKubeconfig = %q, want the machine's that was started last", got)
+	}
+	if got := machineDir("./x/homelab.img"); got != "x/homelab.img.run" {
+		t.Errorf("machineDir = %q", got)
+	}
+	if _, err := (&runOptions{image: "a", memory: "1G", diskSize: "1G", port: 6443, nic: string(qemu.NICVirtio)}).machine(""); err != nil {
+		t.Errorf("machine: %v", err)
+	}
+}
