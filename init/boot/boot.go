@@ -60,10 +60,9 @@ func Run() {
 		con.Printf("%v", err)
 	}
 	s := &stage{con: con, steps: step.NewTable(con)}
-	if err := s.run(); err != nil {
-		con.Printf("boot stopped in the initramfs stage, nothing was changed on any disk")
-		guard.Reboot(con, guard.Delay)
-	}
+	s.run()
+	con.Printf("boot stopped in the initramfs stage; no data was changed on any disk")
+	guard.Reboot(con, guard.Delay)
 }
 
 // stage is what the steps hand to each other.
@@ -78,7 +77,8 @@ type stage struct {
 	boot   handoff.Boot
 }
 
-func (s *stage) run() error {
+// run returns only when the boot cannot go on; the console has said why.
+func (s *stage) run() {
 	// What happened before this process.
 	s.steps.Add(step.Step{Name: "kernel", Duration: step.SinceKernel()})
 	for _, x := range []struct {
@@ -90,8 +90,8 @@ func (s *stage) run() error {
 		{"initramfs-verity", s.verity},
 		{"initramfs-root", s.mountRoot},
 	} {
-		if err := s.steps.Run(x.name, x.run); err != nil {
-			return err
+		if s.steps.Run(x.name, x.run) != nil {
+			return
 		}
 	}
 	s.boot.Steps = s.steps.Steps()
@@ -99,9 +99,7 @@ func (s *stage) run() error {
 		s.con.Printf("%v", err)
 	}
 	s.con.Flush(time.Second)
-	err := switchRoot(newRoot, "/init")
-	s.con.Printf("%v", err)
-	return err
+	s.con.Printf("%v", switchRoot(newRoot, "/init"))
 }
 
 func (s *stage) modules() (string, error) {

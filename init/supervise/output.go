@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keelson-os/keelson/init/console"
@@ -68,12 +69,13 @@ type sink struct {
 	mu      sync.Mutex
 	tail    []string
 	logPath string
+	quiet   atomic.Bool // the service is being stopped: only the end of it matters
 }
 
 func newSink(name string, log io.Writer, logPath string, con *console.Console) *sink {
 	return &sink{
 		name: name, log: log, logPath: logPath, con: con,
-		limit:  console.Limit{Burst: 5, Every: 20 * time.Second},
+		limit:  console.Limit{Burst: 3, Every: time.Minute},
 		fatals: console.Limit{Burst: 10, Every: 10 * time.Second},
 	}
 }
@@ -109,6 +111,9 @@ func (s *sink) line(line []byte) {
 	case routine:
 		return
 	case warning:
+		if s.quiet.Load() {
+			return
+		}
 		limit = &s.limit
 	case fatal:
 		limit = &s.fatals
@@ -132,9 +137,11 @@ func (s *sink) last() []string {
 	return t
 }
 
+// cut shortens a line to what a console of two lines of 80 columns shows.
 func cut(s string) string {
-	if len(s) > 300 {
-		return s[:300] + "…"
+	const limit = 140
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
 }

@@ -74,6 +74,7 @@ func (s *Service) Run(ctx context.Context) error {
 	go out.read(r)
 	var st state
 	go s.listenTo(conn, &st)
+	defer context.AfterFunc(ctx, func() { out.quiet.Store(true) })()
 	s.loop(ctx, &st, out, func() (process, error) { return s.start(w) })
 	return nil
 }

@@ -177,7 +177,8 @@ func (s *system) hostname(context.Context) (string, error) {
 	return name, errors.Join(network.SetHostname(name), network.WriteHosts(config.HostsFile, name))
 }
 
-// sysctls needs br_netfilter and nf_conntrack, which bring some of the parameters.
+// sysctls needs br_netfilter, which brings some of the parameters; it comes after the
+// network so that modules load while a lease is awaited.
 func (s *system) sysctls(context.Context) (string, error) {
 	<-s.preload
 	return "", sysctl.Apply("/proc/sys", sysctl.Node)

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -132,7 +133,9 @@ func (s *system) prepare() {
 	// The Go runtime would end PID 1 on these.
 	signal.Ignore(unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
 		unix.SIGABRT, unix.SIGSYS, unix.SIGTRAP, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGVTALRM, unix.SIGPROF)
-	// A small heap is worth more than speed here.
+	// A small heap is worth more than speed here; each further processor would have
+	// caches of its own.
+	runtime.GOMAXPROCS(min(2, runtime.NumCPU()))
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(16 << 20)
 	// The kernel's 4096 is not enough for a node; programs that need more than 1024 raise
@@ -146,6 +149,8 @@ func (s *system) prepare() {
 	s.boot = b
 	if firmware, loader, err := efivar.Times(efivar.Dir); err == nil {
 		s.steps.Add(step.Step{Name: "firmware", Duration: firmware}, step.Step{Name: "loader", Duration: loader})
+	} else {
+		s.con.Logf("times of the firmware and the boot loader are not known: %v", err)
 	}
 	s.steps.Add(b.Steps...)
 	s.con.Printf("Keelson %s, slot %s", s.build.Version, orUnknown(b.Slot))
@@ -172,8 +177,8 @@ func (s *system) bringUp(ctx context.Context, merr error, well *health.Check) {
 		{"identity", s.identity},
 		{"config", s.config},
 		{"hostname", s.hostname},
-		{"sysctls", s.sysctls},
 		{"network", s.network},
+		{"sysctls", s.sysctls},
 		{"clock", s.clock},
 	} {
 		s.steps.Run(x.name, func() (string, error) { return x.run(ctx) })
