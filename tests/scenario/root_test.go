@@ -12,7 +12,7 @@ import (
 
 // TestRootIsReadOnlyAndVerified tries to write to the running root, which is refused.
 // Then one bit of the root in slot a is flipped while the machine is off: it refuses to
-// boot and names verity. With the bit flipped back it boots again.
+// boot and says which root has a block that verity refuses. With the bit flipped back it boots again.
 func TestRootIsReadOnlyAndVerified(t *testing.T) {
 	ctx, n := story(t, nil)
 	up(t, ctx, n)
@@ -43,9 +43,9 @@ func TestRootIsReadOnlyAndVerified(t *testing.T) {
 	if err := n.Start(limit); err != nil {
 		t.Fatal(err)
 	}
-	line, _, err := n.Console().Wait(limit, mark, "a message of PID 1 that names verity", func(line string) bool {
+	line, _, err := n.Console().Wait(limit, mark, "PID 1's word that slot a's root is refused", func(line string) bool {
 		text, ok := qemu.Message(line)
-		return ok && strings.Contains(text, "verity")
+		return ok && strings.HasPrefix(text, "root corrupted: slot a,") && strings.Contains(text, "refused")
 	})
 	if err != nil {
 		t.Fatal(err)
