@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/addon/manifest"
 	"github.com/keelson-os/keelson/cluster/address"
 	"github.com/keelson-os/keelson/cluster/apiserver"
 	"github.com/keelson-os/keelson/cluster/containerd"
@@ -21,6 +22,7 @@ import (
 	"github.com/keelson-os/keelson/cluster/scheduler"
 	"github.com/keelson-os/keelson/cluster/sequence"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -106,6 +108,20 @@ func (n *node) components() []sequence.Component {
 		},
 		n.endpoints(),
 		{
+			Name:  "manifests",
+			After: []string{"controller-manager"},
+			Run: func(ctx context.Context) error {
+				cfg, err := n.rest()
+				if err != nil {
+					return err
+				}
+				applier, err := manifest.New(cfg, filepath.Join(l.Server(), "manifests"), n.log)
+				if err != nil {
+					return err
+				}
+				return applier.Run(ctx)
+			},
+		}, {
 			Name: "kubelet",
 			// After the controller manager: see controllermanager.ReadyURL.
 			After: []string{"images", "controller-manager"},
@@ -137,6 +153,7 @@ func (n *node) components() []sequence.Component {
 	return append(list, sequence.Component{
 		Name:  "node",
 		After: []string{"kubelet"},
+		Setup: n.label,
 		Ready: n.registered,
 	})
 }
@@ -188,11 +205,15 @@ func (n *node) network() sequence.Component {
 
 // client has all rights. It is for the node's own controllers.
 func (n *node) client() (kubernetes.Interface, error) {
-	rest, err := clientcmd.BuildConfigFromFlags("", filepath.Join(n.layout.ServerCred(), credentials.KubeconfigSuper))
+	cfg, err := n.rest()
 	if err != nil {
 		return nil, err
 	}
-	return kubernetes.NewForConfig(rest)
+	return kubernetes.NewForConfig(cfg)
+}
+
+func (n *node) rest() (*rest.Config, error) {
+	return clientcmd.BuildConfigFromFlags("", filepath.Join(n.layout.ServerCred(), credentials.KubeconfigSuper))
 }
 
 func (n *node) status(text string) {

@@ -11,6 +11,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // answers is ready when url answers 200, with the text in it.
@@ -94,6 +95,23 @@ func (n *node) registered(ctx context.Context) error {
 			return fmt.Errorf("not ready: %s: %s", c.Reason, c.Message)
 		}
 		return nil
+	})
+}
+
+// label names the node's role, which a kubelet must not do by itself.
+func (n *node) label(ctx context.Context) error {
+	client, err := n.client()
+	if err != nil {
+		return err
+	}
+	patch := []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}}}`)
+	return await.Until(ctx, "Node "+n.name, func(ctx context.Context) error {
+		object, err := client.CoreV1().Nodes().Get(ctx, n.name, metav1.GetOptions{})
+		if err != nil || object.Labels["node-role.kubernetes.io/control-plane"] == "true" {
+			return err
+		}
+		_, err = client.CoreV1().Nodes().Patch(ctx, n.name, types.MergePatchType, patch, metav1.PatchOptions{})
+		return err
 	})
 }
 

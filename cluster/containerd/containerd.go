@@ -95,9 +95,6 @@ func (c *Containerd) config() *srvconfig.Config {
 
 // Run serves until ctx ends. Pods go on.
 func (c *Containerd) Run(ctx context.Context) error {
-	if err := log.SetLevel("warn"); err != nil {
-		return err
-	}
 	cfg := c.config()
 	if err := server.CreateTopLevelDirectories(cfg); err != nil {
 		return err

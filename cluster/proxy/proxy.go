@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/keelson-os/keelson/cluster/await"
 	"github.com/keelson-os/keelson/cluster/credentials"
 	"github.com/keelson-os/keelson/cluster/flags"
 	"github.com/spf13/pflag"
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -126,6 +128,14 @@ func (o Options) server(ctx context.Context, c *proxyconfig.KubeProxyConfigurati
 		return nil, err
 	}
 	client := steadyClient{real, o.Address.String()}
+	// NewNodeManager waits 30 s for the Node, then goes on without its address and exits the
+	// process when the address comes. A first start on a slow board takes longer than that.
+	if err := await.Until(ctx, "Node "+o.NodeName, func(ctx context.Context) error {
+		_, err := client.CoreV1().Nodes().Get(ctx, o.NodeName, metav1.GetOptions{})
+		return err
+	}); err != nil {
+		return nil, err
+	}
 	manager, err := proxy.NewNodeManager(ctx, client, o.NodeName, c)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ type Observer interface {
 
 // StopTimeout is how long components may take to stop. What is not done by then is
 // abandoned: the datastore has synced every write it acknowledged, pods go on by themselves.
-const StopTimeout = 5 * time.Second
+const StopTimeout = 3 * time.Second
 
 // Run starts the components and keeps them running until ctx ends (then it returns nil)
 // or one of them fails (then it says which). ready is called once, when all are ready.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/keelson-os/keelson/cluster"
@@ -38,6 +39,10 @@ func main() {
 	}
 }
 
+// gcPercent is GOGC. Measured on an idle node with four pods, anonymous memory: 100 leaves
+// 261 MB, 50 leaves 208 MB, 30 leaves 191 MB, with the same start and idle CPU time.
+const gcPercent = 50
+
 func run(ctx context.Context, args []string) error {
 	l := layout.Default()
 	fs := flag.NewFlagSet("node", flag.ContinueOnError)
@@ -50,11 +55,18 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&l.Images, "images-dir", l.Images, "OCI archives that come with the system")
 	fs.StringVar(&l.Hosts, "hosts-file", l.Hosts, "file that /etc/hosts links to")
 	fs.StringVar(&l.Resolv, "resolv-file", l.Resolv, "file that /etc/resolv.conf links to")
+	verbosity := fs.Int("v", -1, "how much upstream's components log: -1 warnings only, 0 and up as klog's -v")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; run node -h", fs.Arg(0))
+	}
+	if err := setLogging(*verbosity); err != nil {
+		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	c, err := config.Load(*file)
 	if err != nil {
