@@ -168,7 +168,11 @@ func (s *stage) disk() (string, error) {
 	}
 	s.boot.Slot, s.boot.Disk, s.boot.Part = s.root.slot, s.root.disk, s.root.part
 	s.boot.RootHash = fmt.Sprintf("%x", s.params.RootHash)
-	return fmt.Sprintf("slot %s, %s", s.root.slot, s.root.part), nil
+	note := fmt.Sprintf("slot %s, %s", s.root.slot, s.root.part)
+	if esp != "" {
+		note += ", by its ESP"
+	}
+	return note, nil
 }
 
 func (s *stage) verity() (string, error) {

@@ -76,9 +76,8 @@ func (s *system) modules(context.Context) (string, error) {
 // devices loads the modules of the machine's devices and those of Kubernetes, opens the
 // watchdog, and then serves devices that appear later. It runs beside the boot.
 func (s *system) devices(ctx context.Context, well *health.Check) {
-	coldplugged, preload := sync.OnceFunc(func() { close(s.coldplugged) }), sync.OnceFunc(func() { close(s.preload) })
+	coldplugged := sync.OnceFunc(func() { close(s.coldplugged) })
 	defer coldplugged()
-	defer preload()
 	if s.loader == nil {
 		return
 	}
@@ -95,7 +94,6 @@ func (s *system) devices(ctx context.Context, well *health.Check) {
 	})
 	coldplugged()
 	s.steps.Run("node-modules", func() (string, error) { return "", s.loader.LoadAll(preloaded) })
-	preload()
 	s.openWatchdog(ctx, well)
 	s.loader.Forget()
 	debug.FreeOSMemory() // the boot's garbage; from here on little is allocated
@@ -177,11 +175,13 @@ func (s *system) hostname(context.Context) (string, error) {
 	return name, errors.Join(network.SetHostname(name), network.WriteHosts(config.HostsFile, name))
 }
 
-// sysctls needs br_netfilter, which brings some of the parameters; it comes after the
-// network so that modules load while a lease is awaited.
+// sysctls needs br_netfilter, which brings some of the parameters.
 func (s *system) sysctls(context.Context) (string, error) {
-	<-s.preload
-	return "", sysctl.Apply("/proc/sys", sysctl.Node)
+	var err error
+	if s.loader != nil {
+		err = s.loader.Load("br_netfilter")
+	}
+	return "", errors.Join(err, sysctl.Apply("/proc/sys", sysctl.Node))
 }
 
 // network needs the config and the host name, which DHCP sends.

@@ -64,7 +64,6 @@ type system struct {
 	boot        handoff.Boot
 	loader      *module.Loader
 	coldplugged chan struct{} // closed when the drivers of the devices found at start are loaded
-	preload     chan struct{} // closed when the modules of preloaded were tried
 	cfg         *config.Config
 	trusted     bool // the real-time clock was believable at start
 	net         *network.Manager
@@ -82,7 +81,7 @@ func Run(b Build) {
 	merr := mount.All(mount.System())
 	con := console.Open()
 	defer guard.Recover(con, "PID 1")
-	s := &system{build: b, con: con, steps: step.NewTable(con), coldplugged: make(chan struct{}), preload: make(chan struct{})}
+	s := &system{build: b, con: con, steps: step.NewTable(con), coldplugged: make(chan struct{})}
 	s.prepare()
 	ctx, stop := context.WithCancel(context.Background())
 	requests := make(chan shutdown.Request)
