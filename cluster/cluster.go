@@ -12,6 +12,7 @@ import (
 	"github.com/keelson-os/keelson/cluster/features"
 	"github.com/keelson-os/keelson/cluster/flags"
 	"github.com/keelson-os/keelson/cluster/layout"
+	_ "github.com/keelson-os/keelson/cluster/quiet" // see its comment
 	"github.com/keelson-os/keelson/cluster/sequence"
 	"github.com/keelson-os/keelson/config"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"

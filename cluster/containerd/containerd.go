@@ -73,6 +73,10 @@ func (c *Containerd) config() *srvconfig.Config {
 				"stats_collect_period": 60,
 			},
 			"io.containerd.cri.v1.runtime": map[string]any{
+				// How often every shim is asked for its containers' CPU time. 30 s instead of 1 s
+				// saves waking all shims each second; the kubelet asks every 10 s at most.
+				"stats_collect_period":   "30s",
+				"stats_retention_period": "5m",
 				"cni": map[string]any{
 					"bin_dirs":              []string{o.CNIBin},
 					"conf_dir":              o.CNIConf,
