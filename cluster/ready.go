@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime/debug"
 
 	"github.com/keelson-os/keelson/cluster/await"
+	"github.com/keelson-os/keelson/cluster/memory"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -127,8 +127,7 @@ func condition(object *v1.Node) v1.NodeCondition {
 
 // ready is called when every component is.
 func (n *node) ready(context.Context) error {
-	// The start leaves garbage that would stay for minutes: give it back.
-	debug.FreeOSMemory()
+	memory.Settle()
 	n.log.Info("node is ready", "name", n.name)
 	return n.notify.Ready()
 }
