@@ -60,7 +60,7 @@ func ParseCorruption(record string) (c Corruption, ok bool) {
 
 // Line says it to an operator; part is the device of the slot's root partition.
 func (c Corruption) Line(slot, part string) string {
-	return fmt.Sprintf("root corrupted: slot %s, %s: dm-verity refused %s block %d, which does not have the hash this image was built with; flash the image again, or replace the disk",
+	return fmt.Sprintf("root corrupted: slot %s, %s: dm-verity refused %s block %d, which does not have the hash this image was built with",
 		slot, part, c.Kind, c.Block)
 }
 

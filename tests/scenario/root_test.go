@@ -45,7 +45,7 @@ func TestRootIsReadOnlyAndVerified(t *testing.T) {
 	}
 	line, _, err := n.Console().Wait(limit, mark, "PID 1's word that slot a's root is refused", func(line string) bool {
 		text, ok := qemu.Message(line)
-		return ok && strings.HasPrefix(text, "root corrupted: slot a,") && strings.Contains(text, "dm-verity refused")
+		return ok && strings.HasPrefix(strings.TrimSpace(text), "root corrupted: slot a,") && strings.Contains(text, "dm-verity refused")
 	})
 	if err != nil {
 		t.Fatal(err)
