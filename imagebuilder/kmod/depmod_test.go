@@ -51,14 +51,13 @@ func TestIndexIsWhatDepmodWrites(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		data := e.Data
-		if e.File != "" {
-			if data, err = os.ReadFile(e.File); err != nil {
-				t.Fatal(err)
-			}
-		} else {
+		if e.File == "" {
 			ours[filepath.Base(e.Path)] = e.Data
 			continue
+		}
+		data, err := os.ReadFile(e.File)
+		if err != nil {
+			t.Fatal(err)
 		}
 		if err := os.WriteFile(f, data, 0o644); err != nil {
 			t.Fatal(err)

@@ -85,7 +85,7 @@ func New() *Tree {
 // and so is a parent that is no directory, a symbolic link to one included.
 func (t *Tree) Add(e Entry) error {
 	if !fs.ValidPath(e.Path) {
-		return fmt.Errorf("add %q to the tree: the path must be relative, clean and without ..", e.Path)
+		return fmt.Errorf("add %q to the tree: the path must be relative, clean and without \"..\" elements", e.Path)
 	}
 	switch e.Mode.Type() {
 	case 0, fs.ModeDir, fs.ModeSymlink, fs.ModeDevice | fs.ModeCharDevice:
