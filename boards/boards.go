@@ -48,7 +48,7 @@ type Board struct {
 	Modules Modules `yaml:"modules"`
 	// Firmware are path.Match patterns below usr/lib/firmware. Each must match.
 	Firmware []string `yaml:"firmware"`
-	// Partitions are laid out in this order, the first at FirstPartition.
+	// Partitions are laid out in this order, without gaps, from disk.FirstOffset on.
 	Partitions []Partition `yaml:"partitions"`
 
 	// Lock is packages.lock.
@@ -79,25 +79,6 @@ type Partition struct {
 // Size is a number of bytes, a multiple of 1 MiB; in YAML "512 MiB" or "1 GiB".
 type Size int64
 
-// FirstPartition is where the first partition starts, in bytes: boards put boot loaders below it.
-const FirstPartition = 16 << 20
-
-// Range is the half-open range [Start, End) of bytes of a disk.
-type Range struct{ Start, End int64 }
-
-func (r Range) String() string { return fmt.Sprintf("[%d, %d)", r.Start, r.End) }
-
-// Layout returns the range of every partition, in the order of b.Partitions.
-func (b *Board) Layout() []Range {
-	out := make([]Range, len(b.Partitions))
-	at := int64(FirstPartition)
-	for i, p := range b.Partitions {
-		out[i] = Range{at, at + int64(p.Size)}
-		at = out[i].End
-	}
-	return out
-}
-
 // PartitionSize returns the size in bytes of the partition named name, 0 if there is none.
 func (b *Board) PartitionSize(name string) int64 {
 	for _, p := range b.Partitions {
@@ -118,9 +99,9 @@ type UnknownError struct {
 func (e *UnknownError) Error() string {
 	s := fmt.Sprintf("unknown board %q", e.Name)
 	if e.Nearest != "" {
-		s += fmt.Sprintf(", did you mean %q?", e.Nearest)
+		return s + fmt.Sprintf("; did you mean %q? (\"keelson boards\" lists them: %s)", e.Nearest, strings.Join(e.Boards, ", "))
 	}
-	return s + " Boards: " + strings.Join(e.Boards, ", ")
+	return s + "; expected one of: " + strings.Join(e.Boards, ", ")
 }
 
 // List returns the names of all boards, sorted.
