@@ -139,6 +139,10 @@ func parse(name string, data []byte, resolve func(string) ([]byte, error)) *pars
 		return p
 	}
 	d.values[""] = root
+	if k := secretsKey(root); k != nil {
+		d.fail(k, "", "this is a secrets file, not a configuration; check the server.yaml that refers to it")
+		return p
+	}
 
 	var secrets *yaml.Node
 	d.mapping("", root, fields{
@@ -193,6 +197,16 @@ func parse(name string, data []byte, resolve func(string) ([]byte, error)) *pars
 	p.readSecrets(secrets, resolve)
 	p.serverToken()
 	return p
+}
+
+// secretsKey returns the key that only a secrets file has at its top, nil if there is none.
+func secretsKey(root *yaml.Node) *yaml.Node {
+	for i := 0; root.Kind == yaml.MappingNode && i < len(root.Content); i += 2 {
+		if k := root.Content[i]; k.Value == "server-ca" {
+			return k
+		}
+	}
+	return nil
 }
 
 // clusterKeys are the supported keys below cluster; a test compares them with the reader.

@@ -117,6 +117,15 @@ func TestMistakesAreTheSameOnLaptopAndNode(t *testing.T) {
 	}
 }
 
+// TestSecretsFileIsNotTakenForAConfiguration is "keelson config validate homelab/*.yaml".
+func TestSecretsFileIsNotTakenForAConfiguration(t *testing.T) {
+	_, err := config.Parse(config.SecretsName, []byte("# mine\nserver-ca: {}\nclient-ca: {}\n"), resolveTest)
+	var list *config.Errors
+	if !errors.As(err, &list) || len(list.List) != 1 || list.List[0].Line != 2 {
+		t.Errorf("Parse = %v, want one mistake, in line 2", err)
+	}
+}
+
 func TestDefaultsAreFilledIn(t *testing.T) {
 	cfg, err := config.Parse("server.yaml", []byte("secrets: secrets.yaml\n"), resolveTest)
 	if err != nil {

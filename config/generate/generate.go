@@ -74,6 +74,9 @@ func New(dir string, o Options) (files []string, err error) {
 	if err := refuseExisting(dir); err != nil {
 		return nil, err
 	}
+	if _, err := os.Stat(filepath.Dir(dir)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no directory %s; make it first", filepath.Dir(dir))
+	}
 	contents, err := render(o, endpoints)
 	if err != nil {
 		return nil, err

@@ -58,7 +58,7 @@ func Check(target string) error {
 	case st.IsDir():
 		return fmt.Errorf("%w: %s is a directory; give a file name", ErrTarget, target)
 	case st.Mode()&fs.ModeDevice != 0:
-		return fmt.Errorf("%w: %s is a device; build a file, then write it with \"keelson flash\" or dd", ErrTarget, target)
+		return fmt.Errorf("%w: %s is a device; build a file, then write it to the device with dd or another tool for images", ErrTarget, target)
 	case !st.Mode().IsRegular():
 		return fmt.Errorf("%w: %s is a %s; give the name of a regular file", ErrTarget, target, st.Mode().Type())
 	}
