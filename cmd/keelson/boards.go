@@ -14,7 +14,7 @@ func newBoardsCommand() *cobra.Command {
 		Use:     "boards",
 		Short:   "List the boards that images can be built for",
 		Example: "  keelson boards",
-		Args:    cobra.NoArgs,
+		Args:    arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
 			fmt.Fprintln(w, "BOARD\tARCH\tDESCRIPTION")

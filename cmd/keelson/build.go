@@ -34,7 +34,7 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
   keelson build --board pc --config homelab/server.yaml --out homelab.img --compress zst
   keelson build --board pc --config homelab/server.yaml --embed-image app.tar --manifest app.yaml --out app.img
   keelson build --board pc --karg mitigations=off --out test.img`,
-		Args: cobra.NoArgs,
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := completeBuild(&o); err != nil {
 				return err
@@ -44,7 +44,7 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
 			r, err := imagebuilder.Build(cmd.Context(), o)
 			p.end(err == nil)
 			if err != nil {
-				return err
+				return explainFile(err, o.ConfigPath)
 			}
 			out := cmd.OutOrStdout()
 			size := megabytes(r.Size)

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +19,7 @@ func newConfigCommand() *cobra.Command {
 		Use:   "config",
 		Short: "Make and check machine configurations",
 	}
-	cmd.AddCommand(newConfigNewCommand(), newConfigValidateCommand())
+	group(cmd, newConfigNewCommand(), newConfigValidateCommand())
 	return cmd
 }
 
@@ -37,7 +39,7 @@ All files are readable by you alone (0600). An existing cluster is never written
 The administrators' certificates are valid for ten years.`,
 		Example: `  keelson config new homelab
   keelson config new homelab --hostname kitchen-pi --endpoint kitchen-pi.lan --endpoint 10.0.0.10`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := filepath.Clean(args[0])
 			o.Name, o.Now = filepath.Base(dir), time.Now()
@@ -74,7 +76,7 @@ func newConfigValidateCommand() *cobra.Command {
 		Long: `Checks each machine configuration and the secrets it names, and shows every mistake with
 its line, as the node itself would. Exits with 1 if there is any.`,
 		Example: "  keelson config validate homelab/server.yaml",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bad := 0
 			for _, file := range args {
@@ -86,7 +88,7 @@ its line, as the node itself would. Exits with 1 if there is any.`,
 					fmt.Fprintln(cmd.ErrOrStderr(), list)
 				case err != nil:
 					bad++
-					fmt.Fprintln(cmd.ErrOrStderr(), err)
+					fmt.Fprintln(cmd.ErrOrStderr(), explainFile(err, file))
 				case cfg.Role == config.RoleAgent:
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: OK (an agent's; this version can check it but not build an image of it)\n", file)
 				default:
@@ -99,4 +101,18 @@ its line, as the node itself would. Exits with 1 if there is any.`,
 			return nil
 		},
 	}
+}
+
+// explainFile says what to do about a configuration that cannot be read; other errors it
+// returns as they are.
+func explainFile(err error, file string) error {
+	var pe *fs.PathError
+	switch {
+	case !errors.As(err, &pe) || pe.Path != file:
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w; \"keelson config new NAME\" makes NAME/server.yaml", err)
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("%w; give the file in it, such as %s", err, filepath.Join(file, "server.yaml"))
+	}
+	return err
 }

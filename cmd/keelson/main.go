@@ -56,7 +56,10 @@ boot it in QEMU, and a node is there.`,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (\"%s --help\" shows the flags)", err, cmd.CommandPath())
+	})
+	group(root,
 		newConfigCommand(),
 		newBuildCommand(),
 		newBoardsCommand(),

@@ -63,7 +63,7 @@ emulated, which is about ten times slower.`,
   keelson run homelab.img --memory 1G --cpus 1 --disk nvme --port 7443
   keelson run homelab.img --detach --until-ready && keelson kubectl get nodes
   keelson stop homelab.img`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.image = args[0]
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -77,7 +77,7 @@ emulated, which is about ten times slower.`,
 	f.StringVar(&o.disk, "disk", "virtio", "disk controller: virtio, sata or nvme")
 	f.StringVar(&o.nic, "nic", "virtio", "network card: virtio, e1000e or none")
 	f.StringVar(&o.accel, "accel", "auto", "processor: auto, kvm or tcg (emulation)")
-	f.StringVar(&o.diskSize, "disk-size", "20G", "size of the virtual disk")
+	f.StringVar(&o.diskSize, "disk-size", "20G", "size of the virtual disk, at least the image's")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "the cluster's kubeconfig (default: NAME/kubeconfig beside NAME.img)")
 	f.BoolVar(&o.detach, "detach", false, "leave the machine running in the background; \"keelson stop\" powers it off")
 	f.BoolVar(&o.untilReady, "until-ready", false, "end when the node is ready, and power the machine off unless --detach is given")
@@ -85,7 +85,6 @@ emulated, which is about ten times slower.`,
 	f.BoolVar(&o.snapshot, "snapshot", false, "keep nothing of what the machine writes")
 	f.BoolVar(&o.fresh, "fresh", false, "discard the disk of the last run and begin anew")
 	f.BoolVar(&o.console, "console", false, "show everything the serial console says")
-	cmd.MarkFlagsMutuallyExclusive("snapshot", "detach")
 	return cmd
 }
 
@@ -105,6 +104,12 @@ func (o *runOptions) machine(kubeconfig string) (qemu.Config, error) {
 	c := qemu.Config{
 		Image: o.image, Dir: machineDir(o.image), CPUs: o.cpus,
 		Disk: qemu.Bus(o.disk), NIC: qemu.NIC(o.nic), Accel: qemu.Accel(o.accel), Detach: o.detach,
+	}
+	if o.snapshot && o.detach {
+		return c, errors.New("--snapshot and --detach exclude each other: a machine that goes on needs its disk")
+	}
+	if o.cpus < 1 { // 0 would be the harness's default
+		return c, fmt.Errorf("--cpus: found %d, expected 1 or more", o.cpus)
 	}
 	memory, err := parseSize(o.memory)
 	if err != nil {
@@ -165,14 +170,20 @@ func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(c.Dir)) }()
 	}
-	if o.fresh {
-		if err := discard(ctx, c.Dir); err != nil {
-			return err
-		}
-	}
 	m, err := qemu.New(c)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w; \"keelson build\" makes images", err)
+	}
 	if err != nil {
 		return err
+	}
+	if o.fresh { // only now: a mistake in the flags must not cost a cluster
+		if err := m.Discard(ctx); err != nil {
+			return explainStart(err, o)
+		}
+		if err := os.Remove(filepath.Join(c.Dir, "kubeconfig")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	// From here on signals are ours: the first powers the machine off, the second kills it.
 	signals := make(chan os.Signal, 4)
@@ -199,20 +210,6 @@ func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err err
 		return nil
 	}
 	return s.follow()
-}
-
-// discard removes what an earlier run left, once it is certain that it has ended.
-func discard(ctx context.Context, dir string) error {
-	err := qemu.CheckStopped(ctx, dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range []string{"image.json", "disk.qcow2", "vars.fd", "serial.log", "qemu.log", "qmp.sock", "kubeconfig"} {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // explainStart says what to do about errors that a user can avoid.

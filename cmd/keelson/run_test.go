@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,11 +27,38 @@ func TestFlagsThatExcludeEachOther(t *testing.T) {
 	for _, args := range [][]string{
 		{"run"}, {"run", image, "--snapshot", "--detach"}, {"run", image, "--port", "0"},
 		{"run", image, "--memory", "lots"}, {"run", image, "--forward", "80"}, {"run", image, "--forward", "0:80"},
-		{"run", image, "--nic", "none", "--forward", "80:80"}, {"run", image, "--disk", "scsi"}, {"run", image, "--cpus", "-1"},
+		{"run", image, "--nic", "none", "--forward", "80:80"}, {"run", image, "--disk", "scsi"}, {"run", image, "--cpus", "0"},
 		{"run", image, "--kubeconfig", image + ".gone"}, {"stop", image},
 	} {
 		if _, _, err := keelson(t, args...); err == nil {
 			t.Errorf("keelson %q = nil, want an error", args)
+		}
+	}
+	if _, err := os.Stat(machineDir(image)); err == nil {
+		t.Errorf("%s was made for a machine that cannot start", machineDir(image))
+	}
+}
+
+func TestMistakenWordsSayWhatWasExpected(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"biuld"}, `did you mean "build"?`},
+		{[]string{"config", "neww"}, `did you mean "new"?`},
+		{[]string{"config", "x"}, `"keelson config --help" lists the commands`},
+		{[]string{"config", "new"}, "NAME is missing: keelson config new NAME"},
+		{[]string{"config", "new", "a", "b"}, `unexpected argument "b", expected: keelson config new NAME`},
+		{[]string{"config", "validate"}, "FILE is missing"},
+		{[]string{"boards", "pc"}, `unexpected argument "pc"`},
+		{[]string{"run"}, "IMAGE is missing"},
+		{[]string{"run", "a.img", "--cpu", "2"}, `"keelson run --help" shows the flags`},
+		{[]string{"run", "gone.img"}, `"keelson build" makes images`},
+		{[]string{"build", "--board", "pcc"}, `unknown board "pcc"; did you mean "pc"?`},
+		{[]string{"build", "--board", "pc", "--config", "gone.yaml"}, `"keelson config new NAME" makes NAME/server.yaml`},
+	} {
+		if _, _, err := keelson(t, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("keelson %q = %v, want %s", tt.args, err, tt.want)
 		}
 	}
 }
@@ -86,7 +114,7 @@ func TestKubeconfigIsFoundBesideTheImage(t *testing.T) {
 	if got := machineDir("./x/homelab.img"); got != "x/homelab.img.run" {
 		t.Errorf("machineDir = %q", got)
 	}
-	if _, err := (&runOptions{image: "a", memory: "1G", diskSize: "1G", port: 6443, nic: string(qemu.NICVirtio)}).machine(""); err != nil {
+	if _, err := (&runOptions{image: "a", memory: "1G", cpus: 1, diskSize: "1G", port: 6443, nic: string(qemu.NICVirtio)}).machine(""); err != nil {
 		t.Errorf("machine: %v", err)
 	}
 }

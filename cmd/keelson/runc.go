@@ -16,7 +16,7 @@ func newRuncCommand() *cobra.Command {
 		Use:    "runc",
 		Short:  "Compile runc for the nodes against locked Debian libraries",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Log = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
 			return runc.Build(cmd.Context(), o)

@@ -21,7 +21,7 @@ func newStopCommand() *cobra.Command {
 		Use:     "stop IMAGE",
 		Short:   "Power off a machine that \"keelson run\" started",
 		Example: "  keelson stop homelab.img",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := machineDir(args[0])
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), stopLimit, fmt.Errorf("not off after %s; --force pulls the plug", stopLimit))

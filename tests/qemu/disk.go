@@ -38,9 +38,6 @@ func (m *Machine) prepareDisk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := checkImage(image); err != nil {
-		return err
-	}
 	st, err := os.Stat(image)
 	if err != nil {
 		return err

@@ -40,10 +40,13 @@ type process struct {
 // ErrRunning means that a machine of this folder is running already.
 var ErrRunning = errors.New("the machine is already running")
 
-// New checks the host and the configuration and makes the machine's folder. Nothing runs
-// yet.
+// New checks the configuration, the image and the host, and makes the machine's folder.
+// Nothing runs yet.
 func New(cfg Config) (*Machine, error) {
 	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if err := checkImage(cfg.Image); err != nil {
 		return nil, err
 	}
 	if err := CheckHost(); err != nil {
@@ -62,6 +65,23 @@ func New(cfg Config) (*Machine, error) {
 	m := &Machine{cfg: cfg, firmware: fw}
 	m.console = newConsole(m.path("serial.log"))
 	return m, nil
+}
+
+// Discard removes the disk and the logs that earlier runs left in the machine's folder:
+// the next Start begins with the image again. Call it before Console. ErrRunning: nothing
+// was removed.
+func (m *Machine) Discard(ctx context.Context) error {
+	if err := CheckStopped(ctx, m.cfg.Dir); err != nil {
+		return err
+	}
+	// The record first: without it what is left of the disk is not used.
+	for _, name := range []string{"image.json", "disk.qcow2", "vars.fd", "serial.log", "qemu.log", "qmp.sock"} {
+		if err := os.Remove(m.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	m.console = newConsole(m.path("serial.log"))
+	return nil
 }
 
 func (m *Machine) path(name string) string { return filepath.Join(m.cfg.Dir, name) }
