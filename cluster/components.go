@@ -9,6 +9,7 @@ import (
 	"github.com/keelson-os/keelson/cluster/addon/manifest"
 	"github.com/keelson-os/keelson/cluster/address"
 	"github.com/keelson-os/keelson/cluster/apiserver"
+	"github.com/keelson-os/keelson/cluster/cni"
 	"github.com/keelson-os/keelson/cluster/containerd"
 	"github.com/keelson-os/keelson/cluster/controllermanager"
 	"github.com/keelson-os/keelson/cluster/credentials"
@@ -147,7 +148,13 @@ func (n *node) components() []sequence.Component {
 			Ready: healthy(proxy.ReadyURL),
 		},
 	}
-	if c.FlannelBackend != "none" {
+	if c.FlannelBackend == "none" {
+		list = append(list, sequence.Component{
+			Name: "network",
+			// The user brings a CNI configuration: ours of an earlier start must not win.
+			Setup: func(context.Context) error { return cni.Remove(l.CNIConf()) },
+		})
+	} else {
 		list = append(list, n.network())
 	}
 	return append(list, sequence.Component{

@@ -77,8 +77,8 @@ func (o Options) flags() flags.List {
 		// three requests each. Upstream's 20 a second makes that 5 s of waiting.
 		"kube-api-qps=200",
 		"kube-api-burst=400",
-		// Nodes renew their leases every 30 s (package kubelet); two in a row may be lost.
-		"node-monitor-grace-period=80s",
+		// Nodes renew their leases every 40 s (package kubelet); one may be lost.
+		"node-monitor-grace-period=100s",
 	}
 }
 
