@@ -9,12 +9,14 @@
 package provision
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,10 +58,12 @@ func (p Places) Copy() (Moved, error) {
 	switch {
 	case errors.As(err, &mistakes):
 		m.Refused = mistakes
+	case errors.Is(err, errErased):
+		m.Files = []string{config.FileName}
 	case err != nil:
 		errs = append(errs, fmt.Errorf("take the configuration from the FAT partition: %w", err))
 	}
-	m.Files, m.Config = files, len(files) > 0
+	m.Files, m.Config = append(m.Files, files...), len(files) > 0
 	for _, s := range []struct{ from, to string }{{config.SeedImages, p.Images}, {config.SeedManifests, p.Manifests}} {
 		files, err := p.copySeeds(s.from, s.to)
 		m.Files = append(m.Files, files...)
@@ -79,6 +83,9 @@ func (p Places) copyConfig() (files []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if erased(data) {
+		return nil, errErased
+	}
 	referred := map[string][]byte{}
 	files = []string{config.FileName}
 	resolve := func(ref string) ([]byte, error) {
@@ -88,7 +95,8 @@ func (p Places) copyConfig() (files []string, err error) {
 		b, err := readSmall(filepath.Join(p.From, ref))
 		if err == nil {
 			files = append(files, ref)
-		} else if errors.Is(err, fs.ErrNotExist) {
+		}
+		if errors.Is(err, fs.ErrNotExist) || err == nil && erased(b) {
 			b, err = readSmall(filepath.Join(p.Config, ref))
 		}
 		if err == nil {
@@ -152,6 +160,12 @@ func (p Places) copySeeds(from, to string) (files []string, err error) {
 		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
+		if from != config.SeedImages {
+			if b, err := readSmall(filepath.Join(p.From, from, e.Name())); err == nil && erased(b) {
+				files = append(files, filepath.Join(from, e.Name()))
+				continue
+			}
+		}
 		if err := copyFile(filepath.Join(p.From, from, e.Name()), to, e.Name()); err != nil {
 			errs = append(errs, fmt.Errorf("take %s/%s from the FAT partition: %w", from, e.Name(), err))
 			continue
@@ -212,9 +226,15 @@ func copyFile(from, dir, name string) (err error) {
 // Remove takes the moved files off From, which must be writable now. The texts are
 // overwritten first, as they hold keys and FAT does not erase what it removes; a flash
 // disk may keep old blocks all the same.
+//
+// keelson.yaml, without which nobody looks at the secrets, goes last, and only when the
+// others are gone: after an error or a power cut in between the next boot removes the rest.
 func (p Places) Remove(m Moved) error {
 	var errs []error
-	for _, name := range m.Files {
+	for _, name := range slices.Backward(m.Files) {
+		if name == config.FileName && errors.Join(errs...) != nil {
+			continue
+		}
 		path := filepath.Join(p.From, name)
 		if filepath.Dir(name) != config.SeedImages {
 			errs = append(errs, overwrite(path))
@@ -224,6 +244,16 @@ func (p Places) Remove(m Moved) error {
 		}
 	}
 	return errors.Join(append(errs, state.SyncDir(p.From))...)
+}
+
+// errErased says that keelson.yaml is one that Remove had overwritten when the power went.
+var errErased = errors.New("erased")
+
+// erased reports whether a text is what Remove leaves when it is cut short between
+// overwriting and removing: nothing but zero bytes. Such a file was taken and is only to
+// be removed.
+func erased(b []byte) bool {
+	return len(b) > 0 && len(bytes.Trim(b, "\x00")) == 0
 }
 
 func overwrite(path string) error {

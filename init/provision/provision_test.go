@@ -2,6 +2,7 @@ package provision
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,6 +168,81 @@ func TestACopyCutShortIsDoneAgain(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(p.Images, ".app.tar.new")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half image is still there: %v", err)
+	}
+}
+
+// A power cut during Remove: each file of the FAT partition is as before, overwritten or
+// gone, in the order that Remove takes.
+func TestARemovalCutShortIsFinishedAtTheNextBoot(t *testing.T) {
+	type cut struct {
+		name string
+		do   func(t *testing.T, p Places, files []string)
+	}
+	zero := func(t *testing.T, path string) {
+		put(t, path, string(make([]byte, len(get(t, path)))))
+	}
+	var cuts []cut
+	for n := range 3 {
+		cuts = append(cuts,
+			cut{fmt.Sprintf("%d removed", n), func(t *testing.T, p Places, files []string) {
+				for _, f := range files[len(files)-n:] {
+					os.Remove(filepath.Join(p.From, f))
+				}
+			}},
+			cut{fmt.Sprintf("%d removed, one overwritten", n), func(t *testing.T, p Places, files []string) {
+				for _, f := range files[len(files)-n:] {
+					os.Remove(filepath.Join(p.From, f))
+				}
+				zero(t, filepath.Join(p.From, files[len(files)-n-1]))
+			}})
+	}
+	for _, c := range cuts {
+		t.Run(c.name, func(t *testing.T) {
+			p := places(t)
+			put(t, filepath.Join(p.From, "manifests", "app.yaml"), "manifest")
+			m, err := p.Copy()
+			if err != nil || len(m.Files) != 3 {
+				t.Fatalf("Copy = %+v, %v", m, err)
+			}
+			c.do(t, p, m.Files)
+			m, err = p.Copy()
+			if err != nil || m.Refused != nil {
+				t.Fatalf("Copy of the next boot = %+v, %v", m, err)
+			}
+			if err := p.Remove(m); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{config.FileName, config.SecretsName, "manifests/app.yaml"} {
+				if _, err := os.Stat(filepath.Join(p.From, name)); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("%s is still on the FAT partition: %v", name, err)
+				}
+			}
+			if got := inForce(t, p); got != "lab" {
+				t.Errorf("host name %q, want lab", got)
+			}
+			if got := get(t, filepath.Join(p.Manifests, "app.yaml")); got != "manifest" {
+				t.Errorf("manifest is %q", got)
+			}
+		})
+	}
+}
+
+func TestTheConfigurationStaysUntilItsSecretsAreGone(t *testing.T) {
+	p := places(t)
+	m, err := p.Copy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := filepath.Join(p.From, config.SecretsName)
+	if err := os.Remove(secrets); err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(secrets, "busy"), "") // a folder with a file cannot be removed
+	if err := p.Remove(m); err == nil {
+		t.Fatal("Remove = nil")
+	}
+	if _, err := os.Stat(filepath.Join(p.From, config.FileName)); err != nil {
+		t.Errorf("keelson.yaml went before the secrets: %v", err)
 	}
 }
 
