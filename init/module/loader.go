@@ -126,15 +126,15 @@ func (l *Loader) request(nameOrAlias, options string, chain []string) error {
 	}
 	var errs []error
 	for _, name := range names {
-		errs = append(errs, l.module(name, options, chain))
+		errs = append(errs, l.module(name, options, chain, true))
 	}
 	return errors.Join(errs...)
 }
 
 // module loads one module of modules.dep after what it needs. chain names the modules
 // whose loading led here: softdeps and aliases may lead in a circle, dependencies cannot,
-// depmod refuses them.
-func (l *Loader) module(name, options string, chain []string) error {
+// depmod refuses them. One that another goroutine is loading is waited for only with wait.
+func (l *Loader) module(name, options string, chain []string, wait bool) error {
 	e, ok := l.deps[name]
 	if !ok {
 		if l.builtin[name] {
@@ -148,30 +148,38 @@ func (l *Loader) module(name, options string, chain []string) error {
 	l.mu.Lock()
 	if s, ok := l.started[name]; ok {
 		l.mu.Unlock()
+		if !wait {
+			return nil
+		}
 		<-s.done
 		return s.err
 	}
 	s := &load{done: make(chan struct{})}
 	l.started[name] = s
 	l.mu.Unlock()
-	defer close(s.done)
 
 	chain = append(slices.Clip(chain), name)
-	l.wanted(l.soft[name].pre, chain)
-	for _, dep := range e.deps {
-		if err := l.module(dep, "", chain); err != nil {
-			s.err = fmt.Errorf("module %s: needs %w", name, err)
-			l.forgetFailure(name)
-			return s.err
-		}
-	}
-	s.err = l.insertNamed(name, e.path, options)
+	s.err = l.moduleAfterNeeds(name, e, options, chain)
 	if s.err != nil {
 		l.forgetFailure(name)
-		return s.err
 	}
-	l.wanted(l.soft[name].post, chain)
-	return nil
+	// Before what is softly wanted after it: that may need a module that another goroutine
+	// is loading, and which waits for this one.
+	close(s.done)
+	if s.err == nil {
+		l.wanted(l.soft[name].post, chain)
+	}
+	return s.err
+}
+
+func (l *Loader) moduleAfterNeeds(name string, e entry, options string, chain []string) error {
+	l.wanted(l.soft[name].pre, chain)
+	for _, dep := range e.deps {
+		if err := l.module(dep, "", chain, true); err != nil {
+			return fmt.Errorf("module %s: needs %w", name, err)
+		}
+	}
+	return l.insertNamed(name, e.path, options)
 }
 
 // wanted loads the softdeps of the last module in chain. One that another goroutine is
@@ -187,12 +195,7 @@ func (l *Loader) wanted(softdeps, chain []string) {
 			continue
 		}
 		for _, name := range names {
-			l.mu.Lock()
-			_, started := l.started[name]
-			l.mu.Unlock()
-			if !started {
-				l.module(name, "", chain)
-			}
+			l.module(name, "", chain, false)
 		}
 	}
 }

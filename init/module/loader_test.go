@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/sys/unix"
 )
@@ -118,6 +119,44 @@ func TestLoadFromManyGoroutines(t *testing.T) {
 	if want := []string{"a", "b", "c debug=1", "d", "e", "f"}; !slices.Equal(got, want) {
 		t.Errorf("loaded %q, want each once: %q", got, want)
 	}
+}
+
+// x wants y after itself, y needs z, z needs x. One goroutine loads x while another has
+// begun with z: neither may wait for the other for ever.
+func TestAPostSoftdepDoesNotWaitForWhoWaitsForUs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var loaded []string
+		inX, zWaits := make(chan struct{}), make(chan struct{})
+		l := &Loader{
+			deps: map[string]entry{
+				"x": {path: "k/x.ko"},
+				"y": {path: "k/y.ko", deps: []string{"x", "z"}},
+				"z": {path: "k/z.ko", deps: []string{"x"}},
+			},
+			soft:    map[string]soft{"x": {post: []string{"y"}}},
+			started: map[string]*load{},
+		}
+		l.insert = func(path, _ string) error {
+			if nameOf(path) == "x" {
+				close(inX)
+				<-zWaits
+			}
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			loaded = append(loaded, nameOf(path))
+			return nil
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { l.Load("x") })
+		<-inX
+		wg.Go(func() { l.Load("z") })
+		synctest.Wait()
+		close(zWaits)
+		wg.Wait() // a deadlock ends the test
+		if want := []string{"x", "z", "y"}; !slices.Equal(loaded, want) {
+			t.Errorf("loaded %q, want %q", loaded, want)
+		}
+	})
 }
 
 func TestModprobe(t *testing.T) {
