@@ -193,6 +193,7 @@ func Bind() error {
 
 // Writable is the health check of the partition: with probe it writes a block through to
 // the disk, else it only asks whether the kernel has made it read-only after an error.
+// A full partition is no error: its disk answers, and a restart would not empty it.
 func Writable(probe bool) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(config.StateDir, &st); err != nil {
@@ -204,13 +205,20 @@ func Writable(probe bool) error {
 	if !probe {
 		return nil
 	}
-	f, err := os.OpenFile(filepath.Join(Dir, "health"), os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt([]byte("ok\n"), 0)
+	return writeThrough(filepath.Join(Dir, "health"))
+}
+
+func writeThrough(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err == nil {
-		err = f.Sync()
+		_, err = f.WriteAt([]byte("ok\n"), 0)
+		if err == nil {
+			err = f.Sync()
+		}
+		err = errors.Join(err, f.Close())
 	}
-	return errors.Join(err, f.Close())
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil
+	}
+	return err
 }

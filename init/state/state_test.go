@@ -104,3 +104,16 @@ func TestMachineIDIsMadeOnce(t *testing.T) {
 		t.Errorf("MachineID over a file cut short = %q, %v, want a new one", id, err)
 	}
 }
+
+// A restart does not empty a full disk: it would only repeat.
+func TestAFullPartitionCountsAsWritable(t *testing.T) {
+	if err := writeThrough("/dev/full"); err != nil {
+		t.Errorf("on a full disk: %v, want nil", err)
+	}
+	if err := writeThrough(filepath.Join(t.TempDir(), "health")); err != nil {
+		t.Errorf("on a good disk: %v", err)
+	}
+	if err := writeThrough(filepath.Join(t.TempDir(), "none", "health")); err == nil {
+		t.Error("in a folder that is not there: nil")
+	}
+}
