@@ -15,8 +15,10 @@ const (
 	// and between two that write to it: each of those is a write to flash.
 	quickEvery = 10 * time.Second
 	probeEvery = 10 * time.Minute
-	// probeLimit is how long a look may take; a disk that resets needs half a minute.
-	probeLimit = 90 * time.Second
+	// probeLimit is how long a look may take. A disk that resets needs half a minute; an SD
+	// card of 10 MB/s needs minutes for what a pulled image leaves in memory, and a sync
+	// may have to wait for all of it.
+	probeLimit = 5 * time.Minute
 )
 
 // Check keeps the evidence. Safe for several goroutines.
