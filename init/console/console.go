@@ -1,8 +1,8 @@
 // Package console writes PID 1's lines to every console the kernel uses and to one log.
 //
-// A console may block (a serial line with flow control, a stuck terminal), so each one
-// has its own goroutine and a bounded queue: PID 1 never waits for a terminal, it drops
-// lines instead and says how many.
+// A console may block (a serial line with flow control, a stuck terminal), and so may the
+// disk below the log, so each one has its own goroutine and a bounded queue: PID 1 never
+// waits for a terminal or a disk, it drops lines instead and says how many.
 package console
 
 import (
@@ -25,8 +25,8 @@ const queueLen = 256
 type Console struct {
 	mu    sync.Mutex
 	outs  []*output
-	log   io.Writer
-	early []byte // lines before SetLog, bounded by earlyMax
+	log   *output // nil: none
+	early []byte  // lines before SetLog, bounded by earlyMax
 }
 
 // earlyMax bounds, in bytes, what is kept for the log until there is one.
@@ -62,23 +62,38 @@ func Open() *Console {
 func New(ws ...io.Writer) *Console {
 	c := &Console{}
 	for _, w := range ws {
-		o := &output{w: w, queue: make(chan []byte, queueLen)}
-		c.outs = append(c.outs, o)
-		go o.run()
+		c.outs = append(c.outs, newOutput(w))
 	}
 	return c
 }
 
+// logLimit is how long a log that is stopped may take to write what is queued for it.
+const logLimit = 2 * time.Second
+
 // SetLog sends a copy of each line, with the time before it, to w from now on, after the
-// lines written so far. nil stops it.
+// lines written so far. nil stops it, and waits a moment until w has what was written.
 func (c *Console) SetLog(w io.Writer) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if w != nil && c.log == nil {
-		w.Write(c.early)
+	old := c.log
+	c.log = nil
+	if w != nil {
+		c.log = newOutput(w)
+		if len(c.early) > 0 {
+			c.log.send(c.early)
+		}
 		c.early = nil
 	}
-	c.log = w
+	c.mu.Unlock()
+	if old != nil {
+		close(old.queue)
+		wait(logLimit, old)
+	}
+}
+
+func newOutput(w io.Writer) *output {
+	o := &output{w: w, queue: make(chan []byte, queueLen)}
+	go o.run()
+	return o
 }
 
 // Printf formats a message and writes it; each of its lines gets the prefix.
@@ -100,7 +115,7 @@ func (c *Console) Printf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.log != nil {
-		io.WriteString(c.log, log.String())
+		c.log.send([]byte(log.String()))
 	} else if len(c.early)+log.Len() <= earlyMax {
 		c.early = append(c.early, log.String()...)
 	}
@@ -124,7 +139,7 @@ func (c *Console) Logf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.log != nil {
-		io.WriteString(c.log, line)
+		c.log.send([]byte(line))
 	} else if len(c.early)+len(line) <= earlyMax {
 		c.early = append(c.early, line...)
 	}
@@ -135,9 +150,14 @@ func (c *Console) Flush(limit time.Duration) {
 	if c == nil {
 		return
 	}
+	wait(limit, c.outs...)
+}
+
+// wait waits until outs have written what was queued for them, at most limit.
+func wait(limit time.Duration, outs ...*output) {
 	done := make(chan struct{})
 	go func() {
-		for _, o := range c.outs {
+		for _, o := range outs {
 			o.pending.Wait()
 		}
 		close(done)

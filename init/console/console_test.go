@@ -75,6 +75,41 @@ func TestABlockedTerminalBlocksNobody(t *testing.T) {
 	}
 }
 
+func TestABlockedLogBlocksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var term terminal
+		c := New(&term)
+		disk := make(blockedDisk)
+		c.SetLog(disk)
+		for range 2 * queueLen {
+			c.Printf("line")
+			c.Flush(time.Minute)
+			c.Logf("log only")
+		}
+		began := time.Now()
+		c.SetLog(nil)
+		if d := time.Since(began); d > logLimit {
+			t.Errorf("the log was waited for for %v, want at most %v", d, logLimit)
+		}
+		if got := strings.Count(term.text(), "line"); got != 2*queueLen {
+			t.Errorf("the terminal got %d lines, want %d", got, 2*queueLen)
+		}
+		close(disk)
+		synctest.Wait()
+		for _, o := range c.outs {
+			close(o.queue)
+		}
+	})
+}
+
+// blockedDisk is a log whose disk answers when it is closed.
+type blockedDisk chan struct{}
+
+func (d blockedDisk) Write(p []byte) (int, error) {
+	<-d
+	return len(p), nil
+}
+
 func TestLimitLetsABurstThenARateThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Limit{Burst: 3, Every: time.Second}
