@@ -12,14 +12,16 @@ import (
 )
 
 const (
-	// Limit is how long the whole may take before the machine goes off anyway.
+	// Limit is how long the whole may take, from the request until the machine is off.
 	Limit = 60 * time.Second
+	// orderly is how much of it there is to end in order; then the machine goes off anyway.
+	orderly = Limit - syncLimit - flushLimit
 
 	podLimit  = 20 * time.Second
 	shimLimit = 3 * time.Second
 	// flushLimit is how long the last line may take to get out of a serial port.
 	flushLimit = time.Second
-	// syncLimit is what is left for the disks when Limit has passed.
+	// syncLimit is what is left for the disks when orderly has passed.
 	syncLimit = 5 * time.Second
 )
 
@@ -37,12 +39,12 @@ type Sequence struct {
 
 // Run ends the machine. It does not return.
 func (s Sequence) Run(r Request) {
-	s.Console.Printf("%s: asked by %s", r.Action, r.By)
-	time.AfterFunc(Limit, func() {
-		s.Console.Printf("not done within %v: %s now", Limit, r.Action)
+	time.AfterFunc(orderly, func() {
+		s.Console.Printf("not done within %v: %s now", orderly, r.Action)
 		guard.Sync(syncLimit)
 		s.end(r.Action)
 	})
+	s.Console.Printf("%s: asked by %s", r.Action, r.By)
 	began := time.Now()
 	if s.StopNode != nil {
 		s.StopNode()

@@ -116,8 +116,15 @@ func (s *system) openWatchdog(ctx context.Context, well *health.Check) {
 			return "", err
 		}
 		s.mu.Lock()
-		s.dog = dog
+		late := ctx.Err() != nil
+		if !late {
+			s.dog = dog
+		}
 		s.mu.Unlock()
+		if late { // the shutdown does not know it and would not feed it
+			dog.Close()
+			return "", nil
+		}
 		s.background(ctx, "watchdog", func() { dog.Run(ctx, well.Healthy, s.con.Printf) })
 		return dog.String(), nil
 	})
@@ -137,11 +144,11 @@ func (s *system) state(context.Context) (string, error) {
 	if err := state.Bind(); err != nil {
 		return "", err
 	}
+	log := logfile.New(config.LogDir, "init", initLogSize, initLogKeep)
+	s.con.SetLog(log)
 	s.mu.Lock()
-	s.stateUp = true
+	s.stateUp, s.log = true, log
 	s.mu.Unlock()
-	s.log = logfile.New(config.LogDir, "init", initLogSize, initLogKeep)
-	s.con.SetLog(s.log)
 	return r.String(), nil
 }
 
@@ -244,7 +251,5 @@ func (s *system) save() {
 		s.con.Printf("%v", err)
 	}
 	s.con.SetLog(nil)
-	if s.log != nil {
-		s.log.Close()
-	}
+	s.log.Close()
 }

@@ -67,13 +67,13 @@ type system struct {
 	cfg         *config.Config
 	trusted     bool // the real-time clock was believable at start
 	net         *network.Manager
-	log         *logfile.File
 
 	mu        sync.Mutex
 	machineID string
-	stateUp   bool   // the state partition is mounted and can be written
-	stopNode  func() // nil: the node was not started
-	dog       *watchdog.Dog
+	stateUp   bool          // the state partition is mounted and can be written
+	log       *logfile.File // on it; nil before
+	stopNode  func()        // nil: the node was not started
+	dog       *watchdog.Dog // nil: none yet
 }
 
 // Run brings the machine up and does not return.
@@ -230,8 +230,9 @@ func (s *system) takeDown(r shutdown.Request) {
 	}
 	if dog != nil {
 		// Fed once more: the limit of the shutdown is longer than a small watchdog's
-		// timeout, so it goes on being fed until the end.
-		feeding, cancel := context.WithCancel(context.Background())
+		// timeout, so it goes on being fed until the end, but not beyond the limit: then
+		// it is what ends a machine that even the limit could not.
+		feeding, cancel := context.WithTimeout(context.Background(), shutdown.Limit)
 		guard.Go(s.con, "watchdog", func() { dog.Run(feeding, func() error { return nil }, s.con.Printf) })
 		q.StopWatchdog = func() {
 			cancel()
