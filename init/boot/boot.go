@@ -60,6 +60,7 @@ func Run() {
 		con.Printf("%v", err)
 	}
 	s := &stage{con: con, steps: step.NewTable(con)}
+	s.steps.Otherwise = "power the machine off and on; if this comes back, write the image again, then replace the disk"
 	s.run()
 	con.Printf("boot stopped in the initramfs stage; no data was changed on any disk")
 	guard.Reboot(con, guard.Delay)

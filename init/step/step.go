@@ -50,6 +50,9 @@ func (e *Advice) Unwrap() error { return e.Err }
 
 // Table is the list of steps, in the order they ended. Safe for several goroutines.
 type Table struct {
+	// Otherwise is the advice for a failure that carries none; empty: none.
+	Otherwise string
+
 	out Printer
 
 	mu    sync.Mutex
@@ -87,9 +90,13 @@ func (t *Table) Run(name string, f func() (note string, err error)) error {
 	if err != nil {
 		s.Error = err.Error()
 		t.out.Printf("step %s: %s", name, strings.ReplaceAll(err.Error(), "\n", "\n  "))
+		do := t.Otherwise
 		var advice *Advice
 		if errors.As(err, &advice) {
-			t.out.Printf("  what to do: %s", advice.Do)
+			do = advice.Do
+		}
+		if do != "" {
+			t.out.Printf("  what to do: %s", do)
 		}
 	}
 	t.Add(s)

@@ -21,6 +21,7 @@ func TestTableShowsEachStepAndFailuresWithAdvice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out lines
 		table := NewTable(&out)
+		table.Otherwise = "try again"
 		table.Add(Step{Name: "kernel", Duration: 1500 * time.Millisecond})
 		table.Run("modules", func() (string, error) {
 			time.Sleep(slow + time.Second)
@@ -40,6 +41,7 @@ func TestTableShowsEachStepAndFailuresWithAdvice(t *testing.T) {
 			"  second line",
 			"  what to do: connect it",
 			"step clock: BUG: panic: oops",
+			"  what to do: try again",
 			"boot table",
 			"  kernel     1.500s ok",
 			"  modules    6.000s ok (40)",

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -28,21 +29,28 @@ func (s *system) config(context.Context) (string, error) {
 	if !s.stateUp {
 		return "skipped: no state partition", nil
 	}
-	moved, names, err := s.intake()
-	if err != nil {
-		// The configuration that is on the state partition may be good all the same.
-		s.con.Printf("FAT partition: %v", err)
-	}
+	moved, names, ierr := s.intake()
 	cfg, err := config.Load(config.File)
+	// Not taken, although there may be one. One that is in force is good all the same.
+	untaken := ierr != nil && (len(names) == 0 || slices.Contains(names, config.FileName))
+	if ierr != nil && !(errors.Is(err, fs.ErrNotExist) && moved.Refused == nil && untaken) {
+		s.con.Printf("FAT partition: %v", ierr)
+	}
 	switch {
 	case err == nil:
 		s.cfg = cfg
+	case errors.Is(err, fs.ErrNotExist) && moved.Refused == nil && untaken:
+		return "", step.Advise(fmt.Errorf("this node has no configuration, and none could be taken: %w", ierr),
+			"boot again; if this comes back, write the image again, with the configuration")
 	case errors.Is(err, fs.ErrNotExist) && moved.Refused == nil:
 		return "", step.Advise(errors.New("this node has no configuration yet"+hint(names)),
 			"power it off, put its disk or card into a laptop, copy server.yaml as %s and secrets.yaml "+
 				"(both from \"keelson config new\") to the FAT partition, and boot again", config.FileName)
 	case errors.Is(err, fs.ErrNotExist):
 		return "", step.Advise(moved.Refused,
+			"correct %s on the FAT partition and boot again; \"keelson config validate\" gives the same text", config.FileName)
+	case moved.Refused != nil:
+		return "", step.Advise(fmt.Errorf("%w\nthe new configuration is refused, and the one in force as well:\n%w", moved.Refused, err),
 			"correct %s on the FAT partition and boot again; \"keelson config validate\" gives the same text", config.FileName)
 	default:
 		return "", step.Advise(fmt.Errorf("the configuration in force is refused:\n%w", err),

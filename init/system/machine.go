@@ -138,10 +138,15 @@ func (s *system) state(context.Context) (string, error) {
 	}
 	o := state.Opener{Sys: "/sys", Disk: s.boot.Disk, Run: s.run, Say: s.con.Printf}
 	r, err := o.Open()
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = state.Bind()
 	}
-	if err := state.Bind(); err != nil {
+	if err != nil {
+		var advice *step.Advice
+		if !errors.As(err, &advice) {
+			err = step.Advise(err, "power the machine off and on; if this comes back, the disk is failing: "+
+				"save what is on its state partition on another machine, then replace it")
+		}
 		return "", err
 	}
 	log := logfile.New(config.LogDir, "init", initLogSize, initLogKeep)

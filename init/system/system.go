@@ -82,6 +82,7 @@ func Run(b Build) {
 	con := console.Open()
 	defer guard.Recover(con, "PID 1")
 	s := &system{build: b, con: con, steps: step.NewTable(con), coldplugged: make(chan struct{})}
+	s.steps.Otherwise = "the rest goes on as far as it can; if the node does not get ready, power the machine off and on"
 	s.prepare()
 	ctx, stop := context.WithCancel(context.Background())
 	requests := make(chan shutdown.Request)
