@@ -7,6 +7,7 @@
 //
 // Data is never formatted away. A partition is formatted when its first mebibyte is blank,
 // as the image builder left it, or when an earlier format was cut short; that is marked
-// in the partition's attributes in the table before the format begins. Anything else is
+// in the partition's attributes in the table before the format begins, and so is its end: a
+// partition that was formatted once and reads blank is on a failing disk. Anything else is
 // left alone, and the console says so.
 package state

@@ -27,6 +27,8 @@ const (
 	// Bits 48 to 63 belong to the partition type's owner.
 	// Source: UEFI Specification 2.10, table 5-8.
 	formatting = 1 << 56
+	// formatted is the one that says that there was a file system once.
+	formatted = 1 << 57
 	// mountOptions: commit=30 joins the journal's writes of half a minute, for the life of
 	// SD cards. What programs sync themselves is on the disk at once all the same.
 	mountOptions = "commit=30,errors=remount-ro"
@@ -73,7 +75,7 @@ func (o Opener) Open() (Result, error) {
 		return r, err
 	}
 	defer disk.Close()
-	number, interrupted, err := o.fit(disk, &r)
+	number, attributes, err := o.fit(disk, &r)
 	if err != nil {
 		return r, err
 	}
@@ -85,10 +87,14 @@ func (o Opener) Open() (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	if what == blank || interrupted {
+	format, err := mayFormat(what, attributes)
+	switch {
+	case err != nil:
+		return r, fmt.Errorf("%s: %w", r.Device, err)
+	case format:
 		err = o.format(disk, number, r.Device)
 		r.Formatted = true
-	} else {
+	default:
 		err = step.Advise(o.check(&r, what),
 			"the node cannot start without its data; save what is on %s on another machine, then write the image again for a fresh start", r.Device)
 	}
@@ -109,29 +115,47 @@ func (o Opener) Open() (Result, error) {
 	return r, nil
 }
 
+// mayFormat says whether a partition with these attributes in the table may be formatted.
+// A blank one that was formatted before is an error: flash memory that fails may read as
+// zeros, and what lies behind these may still be there. Writing the image again makes a
+// new table, and with it a fresh start.
+func mayFormat(what content, attributes uint64) (bool, error) {
+	switch {
+	case attributes&formatting != 0:
+		return true, nil
+	case what != blank:
+		return false, nil
+	case attributes&formatted != 0:
+		return false, step.Advise(errors.New("its first mebibyte reads as zeros, although it had a file system: the disk is failing"),
+			"boot again; if this comes back, save what is on the state partition on another machine (e2fsck -b 32768), "+
+				"then write the image again, to another disk, for a fresh start")
+	}
+	return true, nil
+}
+
 // fit makes the table and the partition reach to the disk's end, and returns the
-// partition's number and whether an earlier format was cut short.
-func (o Opener) fit(disk *os.File, r *Result) (number int, interrupted bool, err error) {
+// partition's number and its attributes.
+func (o Opener) fit(disk *os.File, r *Result) (number int, attributes uint64, err error) {
 	size, err := block.Size(disk)
 	if err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
 	length := gpt.LBA(size / gpt.SectorSize)
 	t, err := gpt.Read(disk, length)
 	if err != nil {
-		return 0, false, fmt.Errorf("%s: %w", disk.Name(), err)
+		return 0, 0, fmt.Errorf("%s: %w", disk.Name(), err)
 	}
 	number, ok := t.Find(Partition)
 	if !ok {
-		return 0, false, step.Advise(fmt.Errorf("%s has no partition %q, or several", disk.Name(), Partition), "write the image again")
+		return 0, 0, step.Advise(fmt.Errorf("%s has no partition %q, or several", disk.Name(), Partition), "write the image again")
 	}
 	changed, err := t.Grow(number, length)
 	if err != nil {
-		return 0, false, step.Advise(fmt.Errorf("%s: %w", disk.Name(), err), "write the image to a disk that is large enough for it")
+		return 0, 0, step.Advise(fmt.Errorf("%s: %w", disk.Name(), err), "write the image to a disk that is large enough for it")
 	}
 	if changed || t.FromBackup {
 		if err := t.Write(disk); err != nil {
-			return 0, false, fmt.Errorf("%s: %w", disk.Name(), err)
+			return 0, 0, fmt.Errorf("%s: %w", disk.Name(), err)
 		}
 	}
 	e := t.Entries[number-1]
@@ -139,12 +163,12 @@ func (o Opener) fit(disk *os.File, r *Result) (number int, interrupted bool, err
 	// Also when nothing changed: an earlier boot may have ended between the two.
 	err = block.ResizePartition(disk, number, int64(e.First)*gpt.SectorSize, int64(e.Sectors())*gpt.SectorSize)
 	if err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
-	return number, e.Attributes&formatting != 0, nil
+	return number, e.Attributes, nil
 }
 
-// mark sets or clears the attribute that says a format is under way.
+// mark sets or clears the attribute that says a format is under way, and remembers its end.
 func mark(disk *os.File, number int, on bool) error {
 	size, err := block.Size(disk)
 	if err != nil {
@@ -159,7 +183,7 @@ func mark(disk *os.File, number int, on bool) error {
 	if on {
 		e.Attributes |= formatting
 	} else {
-		e.Attributes &^= formatting
+		e.Attributes = e.Attributes&^formatting | formatted
 	}
 	if e.Attributes == was {
 		return nil

@@ -30,6 +30,28 @@ func TestContentOf(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatNeverHadAFileSystemIsFormatted(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		what       content
+		attributes uint64
+		format, ok bool
+	}{
+		{"as the image builder left it", blank, 0, true, true},
+		{"format cut short", other, formatting, true, true},
+		{"format cut short before it began", blank, formatting, true, true},
+		{"in use", ext4, formatted, false, true},
+		{"in use since before formats were remembered", ext4, 0, false, true},
+		{"start overwritten", other, formatted, false, true},
+		{"start reads as zeros", blank, formatted, false, false},
+	} {
+		format, err := mayFormat(c.what, c.attributes)
+		if format != c.format || (err == nil) != c.ok {
+			t.Errorf("%s: mayFormat = %v, %v, want %v, ok %v", c.name, format, err, c.format, c.ok)
+		}
+	}
+}
+
 func TestSizeOfARealFileSystem(t *testing.T) {
 	mke2fs, err := exec.LookPath("mke2fs")
 	if err != nil {

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/init/clock"
@@ -193,7 +197,14 @@ func (s *system) sysctls(context.Context) (string, error) {
 	if s.loader != nil {
 		err = s.loader.Load("br_netfilter")
 	}
-	return "", errors.Join(err, sysctl.Apply("/proc/sys", sysctl.Node))
+	settings := sysctl.Node
+	var info unix.Sysinfo_t
+	if infoErr := unix.Sysinfo(&info); infoErr != nil {
+		err = errors.Join(err, os.NewSyscallError("sysinfo", infoErr))
+	} else {
+		settings = append(slices.Clone(settings), sysctl.MinFree(uint64(info.Totalram)*uint64(info.Unit)>>10))
+	}
+	return "", errors.Join(err, sysctl.Apply("/proc/sys", settings))
 }
 
 // network needs the config and the host name, which DHCP sends.
