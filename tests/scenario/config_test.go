@@ -32,7 +32,6 @@ secrets: secrets.yaml
 // an image, as somebody would on a laptop, and makes mistakes. "keelson config validate"
 // lists them; the node that boots the image lists the same lines on its console.
 func TestConfigMistakesReadTheSameOnLaptopAndNode(t *testing.T) {
-	mcopy := tool(t, "mcopy", "mtools")
 	dir := t.TempDir()
 	file := filepath.Join(dir, "keelson.yaml")
 	if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {
@@ -58,20 +57,7 @@ func TestConfigMistakesReadTheSameOnLaptopAndNode(t *testing.T) {
 		t.Fatalf("config validate lists %d mistakes, want 4:\n%s", len(want), &stderr)
 	}
 
-	edited := *lab
-	edited.Image = filepath.Join(lab.Dir, "edited.img")
-	if err := harness.Extract(lab.Image, edited.Image, 0, lab.Info.DiskSize); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Remove(edited.Image) })
-	esp, err := lab.Info.Partition("esp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := harness.Check(mcopy, "-o", "-i", fmt.Sprintf("%s@@%d", edited.Image, esp.Offset), file, "::keelson.yaml"); err != nil {
-		t.Fatal(err)
-	}
-	ctx, n := storyOf(t, &edited, nil)
+	ctx, n := storyOf(t, withConfig(t, file), nil)
 	limit, cancel := within(ctx, 5*time.Minute, "the mistakes on the console")
 	defer cancel()
 	if err := n.Start(limit); err != nil {
@@ -91,4 +77,25 @@ func waitMessage(t *testing.T, ctx context.Context, n *harness.Node, text string
 	}); err != nil {
 		t.Error(err)
 	}
+}
+
+// withConfig is the lab with another keelson.yaml in its image's FAT partition, as somebody
+// would put it there on a laptop. The secrets stay the lab's.
+func withConfig(t *testing.T, file string) *harness.Lab {
+	t.Helper()
+	mcopy := tool(t, "mcopy", "mtools")
+	edited := *lab
+	edited.Image = filepath.Join(lab.Dir, t.Name()+".img")
+	if err := harness.Extract(lab.Image, edited.Image, 0, lab.Info.DiskSize); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(edited.Image) })
+	esp, err := lab.Info.Partition("esp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := harness.Check(mcopy, "-o", "-i", fmt.Sprintf("%s@@%d", edited.Image, esp.Offset), file, "::keelson.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	return &edited
 }
