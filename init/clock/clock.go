@@ -23,10 +23,13 @@ const (
 	steady = 25 * time.Millisecond
 	// saveEvery is the time between two saves of the floor: each is a write to flash.
 	saveEvery = time.Hour
+	// buildAhead is how far the clock of who built the system may have been ahead.
+	buildAhead = 365 * 24 * time.Hour
 )
 
 // Clock is NTP in the background. All methods may be called from any goroutine.
 type Clock struct {
+	oldest   time.Time // no answer before it is believed
 	servers  func() []string
 	stateDir string
 	log      func(format string, args ...any)
@@ -43,12 +46,13 @@ type Clock struct {
 
 // Start keeps the clock by NTP until ctx ends: a first answer that is off by more than
 // half a second steps it, as does every later one; smaller errors are slewed. After a
-// step the time is written to the real-time clock.
+// step the time is written to the real-time clock. An answer far before
+// buildTime is not believed: a router that has lost its own clock answers with 1970.
 // servers is asked before every measurement (see Servers), so that servers that DHCP
 // names later are used; none means: look again later. stateDir gets the floor once an
 // hour; empty: never. log gets one line per change: synchronised, stepped, nobody answers.
-func Start(ctx context.Context, servers func() []string, stateDir string, log func(format string, args ...any)) *Clock {
-	c := &Clock{servers: servers, stateDir: stateDir, log: log, measure: measure, step: step, slew: slew}
+func Start(ctx context.Context, buildTime time.Time, servers func() []string, stateDir string, log func(format string, args ...any)) *Clock {
+	c := &Clock{oldest: buildTime.Add(-buildAhead), servers: servers, stateDir: stateDir, log: log, measure: measure, step: step, slew: slew}
 	c.setRTC = func() error { return writeRTC(rtcDevice, time.Now()) }
 	c.save = func() error { return Save(stateDir) }
 	c.start(ctx)
@@ -170,6 +174,9 @@ func (c *Clock) sleep(ctx context.Context, servers []string, d time.Duration) er
 // apply steps or slews the clock by s. A real-time clock that cannot be set is no
 // reason to distrust the system clock, so that is only logged.
 func (c *Clock) apply(s sample, poll time.Duration) error {
+	if t := time.Now().Add(s.offset); t.Before(c.oldest) {
+		return fmt.Errorf("the answer is %s, long before this system was built", t.UTC().Format(time.RFC3339))
+	}
 	if s.offset.Abs() <= stepOver {
 		return c.slew(s.offset, poll)
 	}

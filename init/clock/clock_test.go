@@ -17,6 +17,7 @@ type world struct {
 	servers  []string
 	offset   time.Duration
 	err      error
+	oldest   time.Time
 	begin    time.Time
 	asked    []time.Duration // after begin
 	steps    []time.Duration
@@ -38,6 +39,7 @@ func run(t *testing.T, w *world, f func(ctx context.Context, c *Clock)) {
 		w.begin = time.Now()
 		c := &Clock{
 			stateDir: "state",
+			oldest:   w.oldest,
 			log:      t.Logf,
 			servers:  func() []string { w.mu.Lock(); defer w.mu.Unlock(); return w.servers },
 			measure: func(_ context.Context, servers []string) (sample, error) {
@@ -76,6 +78,30 @@ func TestFirstAnswerStepsThenSlews(t *testing.T) {
 		}
 		if len(w.slews) < 5 || w.slews[0] != 100*time.Millisecond {
 			t.Errorf("slews %v, want one of 100 ms a minute", w.slews)
+		}
+	})
+}
+
+func TestAnAnswerLongBeforeTheBuildIsNotBelieved(t *testing.T) {
+	// The bubble's time begins in 2000.
+	w := &world{servers: []string{"a"}, offset: -20 * 365 * 24 * time.Hour, oldest: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)}
+	run(t, w, func(ctx context.Context, c *Clock) {
+		time.Sleep(time.Hour)
+		w.mu.Lock()
+		steps := len(w.steps)
+		w.offset = -time.Hour
+		w.mu.Unlock()
+		if steps != 0 || c.Synced() {
+			t.Errorf("%d steps, synchronised %v, want none", steps, c.Synced())
+		}
+		if err := c.WaitSynced(ctx); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !slices.Equal(w.steps, []time.Duration{-time.Hour}) {
+			t.Errorf("steps %v, want one of an hour back", w.steps)
 		}
 	})
 }

@@ -11,5 +11,6 @@
 //  5. Save at shutdown, so that the next floor is as late as can be.
 //
 // What it does not promise: that the time is right when WaitSynced was not called or
-// gave up; that it never goes back (a first NTP answer may step it back).
+// gave up; that it never goes back (a first NTP answer may step it back, but not to long
+// before the build time).
 package clock

@@ -245,7 +245,7 @@ func (s *system) clock(ctx context.Context) (string, error) {
 		return note + ", no NTP", nil
 	}
 	servers := func() []string { return clock.Servers(s.cfg.Clock.Servers, s.net.NTPServers()) }
-	c := clock.Start(ctx, servers, dir, s.con.Printf)
+	c := clock.Start(ctx, s.build.Time, servers, dir, s.con.Printf)
 	if trusted {
 		return note, nil
 	}
