@@ -207,10 +207,18 @@ func (l *Loader) forgetFailure(name string) {
 	l.mu.Unlock()
 }
 
+// noSpares keeps modules that make a first link when they are loaded from doing so: whoever
+// asks for a bond "bond0" would find one there, in another mode than asked for.
+// Source: Documentation/networking/bonding.rst, "max_bonds"; drivers/net/dummy.c.
+var noSpares = map[string]string{"bonding": "max_bonds=0", "dummy": "numdummies=0"}
+
 func (l *Loader) insertNamed(name, path, options string) error {
+	// The last one counts: what the kernel's command line says, then what was asked for.
+	parts := []string{noSpares[name]}
 	if l.options != nil {
-		options = strings.TrimSpace(l.options(name) + " " + options)
+		parts = append(parts, l.options(name))
 	}
+	options = strings.Join(strings.Fields(strings.Join(append(parts, options), " ")), " ")
 	if err := l.insert(filepath.Join(l.dir, path), options); err != nil {
 		return fmt.Errorf("module %s: %w", name, err)
 	}

@@ -72,6 +72,17 @@ func TestLoadOrdersAndLoadsOnce(t *testing.T) {
 	}
 }
 
+func TestLoadLetsBondingMakeNoLinkOfItsOwn(t *testing.T) {
+	l, loaded := testLoader(t)
+	l.deps["bonding"] = entry{path: "k/bonding.ko"}
+	if err := l.LoadWith("bonding", "miimon=100"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := loaded(), []string{"bonding max_bonds=0 miimon=100"}; !slices.Equal(got, want) {
+		t.Errorf("loaded %q, want %q", got, want)
+	}
+}
+
 func TestLoadSurvivesSoftdepsInACircle(t *testing.T) {
 	l, loaded := testLoader(t)
 	if err := l.Load("d"); err != nil {
