@@ -14,14 +14,16 @@ func ips(s ...string) []netip.Addr {
 }
 
 func TestChooseTable(t *testing.T) {
-	eth0 := link{name: "eth0", index: 2, up: true, addrs: ips("10.0.0.5", "fe80::1", "2001:db8::5")}
-	eth1 := link{name: "eth1", index: 3, up: true, addrs: ips("192.168.1.7", "192.168.1.8")}
-	own := link{name: LinkName, index: 9, up: true, addrs: ips("192.0.0.8")}
-	lo := link{name: "lo", index: 1, up: true, addrs: ips("127.0.0.1", "::1")}
-	cni := link{name: "cni0", index: 4, up: true, addrs: ips("10.42.0.1")}
-	vxlan := link{name: "flannel.1", index: 5, up: true, addrs: ips("10.42.0.0")}
+	eth0 := link{name: "eth0", index: 2, up: true, carrier: true, addrs: ips("10.0.0.5", "fe80::1", "2001:db8::5")}
+	eth1 := link{name: "eth1", index: 3, up: true, carrier: true, addrs: ips("192.168.1.7", "192.168.1.8")}
+	own := link{name: LinkName, index: 9, up: true, carrier: true, addrs: ips("192.0.0.8")}
+	lo := link{name: "lo", index: 1, up: true, carrier: true, addrs: ips("127.0.0.1", "::1")}
+	cni := link{name: "cni0", index: 4, up: true, carrier: true, addrs: ips("10.42.0.1")}
+	vxlan := link{name: "flannel.1", index: 5, up: true, carrier: true, addrs: ips("10.42.0.0")}
 	down := eth0
 	down.up = false
+	pulled := eth0
+	pulled.carrier = false
 	for _, tc := range []struct {
 		name   string
 		links  []link
@@ -33,7 +35,7 @@ func TestChooseTable(t *testing.T) {
 	}{
 		{"nothing", nil, nil, "", "192.0.0.8", LinkName, 1},
 		{"only internal links", []link{lo, cni, vxlan, own}, nil, "", "192.0.0.8", LinkName, 1},
-		{"cable but no address", []link{lo, own, {name: "eth0", index: 2, up: true, addrs: ips("fe80::1")}}, nil, "", "192.0.0.8", LinkName, 1},
+		{"cable but no address", []link{lo, own, {name: "eth0", index: 2, up: true, carrier: true, addrs: ips("fe80::1")}}, nil, "", "192.0.0.8", LinkName, 1},
 		{"no default route: lowest index", []link{lo, eth1, eth0, own}, nil, "", "10.0.0.5", "eth0", 5},
 		{"default route wins over index", []link{lo, eth0, eth1}, []route{{link: 3}}, "", "192.168.1.7", "eth1", 5},
 		{"its source address", []link{eth1}, []route{{link: 3, source: netip.MustParseAddr("192.168.1.8")}}, "", "192.168.1.8", "eth1", 3},
@@ -42,7 +44,10 @@ func TestChooseTable(t *testing.T) {
 		{"link down", []link{down, eth1}, []route{{link: 2}}, "", "192.168.1.7", "eth1", 3},
 		{"the user's link", []link{eth0, eth1}, []route{{link: 2}}, "eth1", "192.168.1.7", "eth1", 5},
 		{"the user's link has none", []link{eth0}, []route{{link: 2}}, "eth1", "10.0.0.5", "eth0", 3},
-		{"IPv6 only", []link{{name: "eth0", index: 2, up: true, addrs: ips("2001:db8::5")}}, nil, "", "192.0.0.8", LinkName, 2},
+		{"cable out, another in", []link{pulled, eth1}, []route{{link: 2}}, "", "192.168.1.7", "eth1", 5},
+		{"cable out, no other", []link{pulled}, []route{{link: 2}}, "", "10.0.0.5", "eth0", 3},
+		{"cable of the user's link out", []link{pulled, eth1}, nil, "eth0", "10.0.0.5", "eth0", 5},
+		{"IPv6 only", []link{{name: "eth0", index: 2, up: true, carrier: true, addrs: ips("2001:db8::5")}}, nil, "", "192.0.0.8", LinkName, 2},
 	} {
 		got := choose(tc.links, tc.routes, tc.iface)
 		if got.Primary.String() != tc.want || got.Link != tc.link || len(got.All) != tc.all {

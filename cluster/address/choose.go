@@ -32,10 +32,11 @@ func (a Addresses) Equal(b Addresses) bool {
 
 // link is what choose needs to know of a network link.
 type link struct {
-	name  string
-	index int
-	up    bool
-	addrs []netip.Addr
+	name    string
+	index   int
+	up      bool // set up by PID 1
+	carrier bool // and a cable is in
+	addrs   []netip.Addr
 }
 
 // route is an IPv4 default route.
@@ -51,7 +52,9 @@ type route struct {
 //  3. the first address of any link that is up, by index,
 //  4. Stable.
 //
-// IPv6 addresses are reachable but never primary: pods have IPv4 addresses only.
+// In 2 and 3 a link whose cable is out counts only if there is no other: it keeps its address
+// and its routes for the cable's return, but on another network the node is reached
+// elsewhere. IPv6 addresses are reachable but never primary: pods have IPv4 addresses only.
 func choose(links []link, routes []route, iface string) Addresses {
 	links = slices.Clone(links)
 	slices.SortFunc(links, func(a, b link) int { return cmp.Compare(a.index, b.index) })
@@ -59,49 +62,51 @@ func choose(links []link, routes []route, iface string) Addresses {
 	slices.SortStableFunc(routes, func(a, b route) int { return cmp.Compare(a.metric, b.metric) })
 
 	out := Addresses{Primary: Stable, Link: LinkName, All: []netip.Addr{Stable}}
-	byIndex := make(map[int]link)
-	var candidates []link // in order of preference
+	var up, connected []link // in order of preference
 	for _, l := range links {
 		if !l.up || internal(l.name) {
 			continue
 		}
 		l.addrs = slices.DeleteFunc(slices.Clone(l.addrs), func(a netip.Addr) bool { return !usable(a) })
-		byIndex[l.index] = l
-		candidates = append(candidates, l)
+		up = append(up, l)
+		if l.carrier {
+			connected = append(connected, l)
+		}
 		out.All = append(out.All, l.addrs...)
 	}
 	slices.SortFunc(out.All, netip.Addr.Compare)
 	out.All = slices.Compact(out.All)
 
-	for _, l := range candidates {
-		if iface != "" && l.name == iface {
-			if a, ok := firstIPv4(l); ok {
-				out.Primary, out.Link = a, l.name
-				return out
-			}
-		}
-	}
-	for _, r := range routes {
-		l, ok := byIndex[r.link]
-		if !ok {
-			continue
-		}
-		if r.source.Is4() && slices.Contains(l.addrs, r.source) {
-			out.Primary, out.Link = r.source, l.name
-			return out
-		}
-		if a, ok := firstIPv4(l); ok {
-			out.Primary, out.Link = a, l.name
-			return out
-		}
-	}
-	for _, l := range candidates {
-		if a, ok := firstIPv4(l); ok {
-			out.Primary, out.Link = a, l.name
-			return out
+	named := slices.DeleteFunc(slices.Clone(up), func(l link) bool { return iface == "" || l.name != iface })
+	for _, candidates := range [][]link{named, connected, up} {
+		if a, name, ok := primary(candidates, routes); ok {
+			out.Primary, out.Link = a, name
+			break
 		}
 	}
 	return out
+}
+
+// primary picks an address among links, which are in order of preference, and says whose it is.
+func primary(links []link, routes []route) (netip.Addr, string, bool) {
+	for _, r := range routes {
+		i := slices.IndexFunc(links, func(l link) bool { return l.index == r.link })
+		if i < 0 {
+			continue
+		}
+		if r.source.Is4() && slices.Contains(links[i].addrs, r.source) {
+			return r.source, links[i].name, true
+		}
+		if a, ok := firstIPv4(links[i]); ok {
+			return a, links[i].name, true
+		}
+	}
+	for _, l := range links {
+		if a, ok := firstIPv4(l); ok {
+			return a, l.name, true
+		}
+	}
+	return netip.Addr{}, "", false
 }
 
 func firstIPv4(l link) (netip.Addr, bool) {

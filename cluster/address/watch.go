@@ -92,7 +92,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 func (w *Watcher) follow(ctx context.Context) error {
 	done := make(chan struct{})
 	defer close(done)
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	report := func(err error) {
 		select {
 		case failed <- err:
@@ -106,6 +106,11 @@ func (w *Watcher) follow(ctx context.Context) error {
 	routes := make(chan netlink.RouteUpdate, 64)
 	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: report}); err != nil {
 		return fmt.Errorf("subscribe to routes: %w", err)
+	}
+	// A pulled cable changes no address and no route.
+	changed := make(chan netlink.LinkUpdate, 64)
+	if err := netlink.LinkSubscribeWithOptions(changed, done, netlink.LinkSubscribeOptions{ErrorCallback: report}); err != nil {
+		return fmt.Errorf("subscribe to links: %w", err)
 	}
 	timer := time.NewTimer(settle) // look once: something may have changed before the subscription
 	defer timer.Stop()
@@ -125,6 +130,13 @@ func (w *Watcher) follow(ctx context.Context) error {
 				return errors.New("subscription to routes ended")
 			}
 			timer.Reset(settle)
+		case c, ok := <-changed:
+			if !ok {
+				return errors.New("subscription to links ended")
+			}
+			if !internal(c.Attrs().Name) { // pods come and go
+				timer.Reset(settle)
+			}
 		case <-timer.C:
 			if err := w.update(); err != nil {
 				return err
@@ -192,7 +204,7 @@ func look() ([]link, []route, error) {
 	var links []link
 	for _, f := range found {
 		a := f.Attrs()
-		l := link{name: a.Name, index: a.Index, up: a.Flags&net.FlagUp != 0}
+		l := link{name: a.Name, index: a.Index, up: a.Flags&net.FlagUp != 0, carrier: a.RawFlags&unix.IFF_LOWER_UP != 0}
 		addrs, err := netlink.AddrList(f, netlink.FAMILY_ALL)
 		if err != nil {
 			if errors.Is(err, unix.ENODEV) { // gone meanwhile
