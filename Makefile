@@ -20,12 +20,14 @@ export GOTOOLCHAIN ?= auto
 export GOFLAGS     := -trimpath -buildvcs=false
 TAGS        := no_btrfs no_zfs no_devmapper no_tracing
 BIN         := bin/$(ARCH)
+CONTAINERD_VERSION := $(shell sed -n 's|^\tgithub.com/containerd/containerd/v2 \(v[0-9.]*\).*|\1|p' go.mod)
 K8S_VERSION := $(shell sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' go.mod)
 
 LDFLAGS      := -s -w
 INIT_LDFLAGS := $(LDFLAGS) -X main.version=$(VERSION) -X main.buildEpoch=$(SOURCE_DATE_EPOCH)
 VERSION_PKGS := k8s.io/client-go/pkg/version k8s.io/component-base/version
 NODE_LDFLAGS := $(LDFLAGS) -X main.version=$(VERSION) \
+	-X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD_VERSION:v%=%) \
 	$(foreach p,$(VERSION_PKGS),-X $(p).gitVersion=$(K8S_VERSION)+keelson1 -X $(p).gitMajor=$(word 1,$(subst ., ,$(K8S_VERSION:v%=%))) \
 	-X $(p).gitMinor=$(word 2,$(subst ., ,$(K8S_VERSION:v%=%))) -X $(p).gitTreeState=clean -X $(p).buildDate=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ))
 
