@@ -46,13 +46,13 @@ func FuzzParseMessage(f *testing.F) {
 func TestClassify(t *testing.T) {
 	for line, want := range map[string]severity{
 		"I1123 12:00:00.000000       1 server.go:1] fine":   routine,
-		"W1123 12:00:00.000000       1 server.go:1] hm":     warning,
+		"W1123 12:00:00.000000       1 server.go:1] hm":     routine,
 		"E1123 12:00:00.000000       1 server.go:1] bad":    warning,
 		"F1123 12:00:00.000000       1 server.go:1] end":    fatal,
 		"Everything is fine":                                routine,
 		"Fancy":                                             routine,
 		`time="2026-01-01T00:00:00Z" level=info msg="x"`:    routine,
-		`time="2026-01-01T00:00:00Z" level=warning msg="x"`: warning,
+		`time="2026-01-01T00:00:00Z" level=warning msg="x"`: routine,
 		`time="2026-01-01T00:00:00Z" level=error msg="x"`:   warning,
 		`time="2026-01-01T00:00:00Z" level=fatal msg="x"`:   fatal,
 		`{"level":"error","msg":"x"}`:                       warning,

@@ -28,13 +28,16 @@ const (
 )
 
 // classify finds the severity of a line of klog, logrus, slog or the Go runtime.
+//
+// Warnings of klog (W) and of containerd's logrus (level=warning) are routine: upstream
+// gives a dozen at every start that nobody can act on. Ours are slog's, in capitals.
 func classify(line string) severity {
 	switch {
 	case strings.HasPrefix(line, "panic: "), strings.HasPrefix(line, "fatal error: "),
 		strings.HasPrefix(line, "unexpected fault address"), strings.HasPrefix(line, "SIG"),
 		isKlog(line, 'F'), hasLevel(line, "fatal"), hasLevel(line, "panic"):
 		return fatal
-	case isKlog(line, 'E'), isKlog(line, 'W'), hasLevel(line, "error"), hasLevel(line, "warn"):
+	case isKlog(line, 'E'), hasLevel(line, "error"), strings.Contains(line[:min(len(line), 200)], "level=WARN "):
 		return warning
 	}
 	return routine
