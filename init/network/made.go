@@ -143,7 +143,11 @@ func (m *Manager) enslave(c config.Interface, bond, member netlink.Link) error {
 	if c.Bond.Primary != name {
 		return nil
 	}
-	change := netlink.NewLinkBond(*bond.Attrs())
+	// Nothing but its index: the bond's other attributes are those from before it had members,
+	// and the kernel refuses limits that a member cannot keep.
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.Index = bond.Attrs().Name, bond.Attrs().Index
+	change := netlink.NewLinkBond(attrs)
 	change.Primary = member.Attrs().Index
 	if err := netlink.LinkModify(change); err != nil {
 		// The bond works without; this is not worth trying again.
