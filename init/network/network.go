@@ -92,7 +92,7 @@ func start(ctx context.Context, cfg config.Network, log func(format string, args
 func (m *Manager) run(ctx context.Context, events *eventSocket) {
 	defer close(m.done)
 	var reader sync.WaitGroup
-	reader.Go(func() { m.receive(events) })
+	reader.Go(func() { m.receive(ctx, events) })
 	defer reader.Wait()
 	defer events.Close()
 	defer m.stopAll()
