@@ -8,6 +8,7 @@ ARCH    ?= amd64
 VERSION ?= 0.1.0
 BOARD   ?= pc
 NAME    ?= homelab
+FUZZTIME ?= 20s
 
 # The build time is the commit's: it is the clock floor of every node, and two builds
 # of one commit must be the same bytes.
@@ -93,7 +94,7 @@ programs: cli
 run: build ## build, boot in QEMU, end at a Ready node and a kubeconfig (Ctrl-C powers it off)
 	@[[ -e $(NAME)/kubeconfig ]] || bin/keelson config new $(NAME)
 	bin/keelson build --board $(BOARD) --config $(NAME)/server.yaml --out $(NAME).img
-	@exec bin/keelson run $(NAME).img
+	@exec bin/keelson run $(NAME).img $(if $(FRESH),--fresh)
 
 # --- checks ---------------------------------------------------------------------
 
@@ -113,9 +114,18 @@ unit: test-deps
 test: test-deps build lint unit ## everything that must pass: lint, unit tests, formats, QEMU scenarios
 	KEELSON_QEMU=1 go test -tags '$(TAGS)' -count=1 -timeout 60m -v ./tests/...
 
+# Not cluster/: fuzzing compiles everything below a package anew, and that is Kubernetes. Its
+# seeds run in "unit".
+.PHONY: fuzz
+fuzz: ## feed every parser FUZZTIME of made-up input
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | grep -v '^./cluster/' | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -d' ' -f2); do \
+			echo "fuzzing $$dir $$f for $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; done
+
 .PHONY: test-all
-test-all: test ## also the slow matrices: machines, disks, NICs
-	KEELSON_QEMU=1 KEELSON_ALL=1 go test -tags '$(TAGS)' -count=1 -timeout 180m -v ./tests/...
+test-all: test fuzz ## also the slow matrices: machines, disks, cards, networks, and fuzzing
+	KEELSON_QEMU=1 KEELSON_ALL=1 go test -tags '$(TAGS)' -count=1 -timeout 180m -v ./tests/scenario
 
 .PHONY: bench
 bench: build ## measure, and rewrite docs/benchmarks.md
