@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/cluster/generate"
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/config/generate"
 	"github.com/keelson-os/keelson/imagebuilder/oci"
 	"github.com/keelson-os/keelson/imagebuilder/output"
 	"github.com/keelson-os/keelson/imagebuilder/pkgs"

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/keelson-os/keelson/cluster/generate"
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/config/generate"
 )
 
 func newConfigCommand() *cobra.Command {

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/generate"
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/config/generate"
 )
 
 // places returns folders in a temporary one, with a new cluster's configuration in From.

@@ -23,11 +23,12 @@ var Bans = []Ban{
 	{"tests", kubernetes, "scenarios use the ports a user has, not Kubernetes' libraries"},
 	{"cluster/pki", kubernetes, "the CLI makes certificates before any node exists"},
 	{"cluster/token", kubernetes, "the CLI makes tokens before any node exists"},
+	{"cluster/generate", kubernetes, "the CLI makes a cluster's files before any node exists"},
 	{"init", []string{"cluster", "imagebuilder", "boards"}, "PID 1 and the node talk over a socket, not by import"},
 	{"cmd/init", []string{"cluster", "imagebuilder", "boards"}, "PID 1 and the node talk over a socket, not by import"},
 	{"cmd/init", []string{"net/http"}, "net/http would add 3 MB to PID 1 and a parser of the outside world"},
 	{"cluster", []string{"init", "imagebuilder", "boards"}, "the node knows nothing of images, nor of PID 1's insides"},
 	{"cmd/node", []string{"init", "imagebuilder", "boards"}, "the node knows nothing of images, nor of PID 1's insides"},
-	{"config", []string{"init", "imagebuilder", "boards", "cmd"}, "arrows point down"},
+	{"config", []string{"init", "cluster", "imagebuilder", "boards", "cmd"}, "arrows point down"},
 	{"imagebuilder", []string{"init", "cmd"}, "arrows point down"},
 }

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/generate"
 	"github.com/keelson-os/keelson/cluster/pki"
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/config/generate"
 )
 
 const nodes = `{"items":[{"metadata":{"name":"a","uid":"u"},"status":{"conditions":[{"type":"Ready","status":"READY","message":"starting"}],
