@@ -3,6 +3,8 @@ package shutdown
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -82,7 +84,7 @@ func (b *buttons) follow(ctx context.Context, name string) {
 		delete(b.open, name)
 		b.mu.Unlock()
 	}()
-	f, err := os.OpenFile("/dev/input/"+name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openEvents(ctx, "/dev/input/"+name)
 	if err != nil {
 		return
 	}
@@ -101,6 +103,23 @@ func (b *buttons) follow(ctx context.Context, name string) {
 			case <-ctx.Done():
 				return
 			}
+		}
+	}
+}
+
+// openEvents opens a device's node. The kernel shows a device in sysfs before it makes the
+// node; a scan for another device's sake may see it in between, and the event that tells
+// of the node finds the name taken. So the node is waited for, a few seconds.
+func openEvents(ctx context.Context, path string) (*os.File, error) {
+	for try := 0; ; try++ {
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == 100 {
+			return f, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
