@@ -24,6 +24,8 @@ import (
 	"github.com/keelson-os/keelson/imagebuilder/output"
 	"github.com/keelson-os/keelson/imagebuilder/pkgs"
 	"github.com/keelson-os/keelson/imagebuilder/rootfs"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 // helperEnv holds the options (JSON) of a build that a test wants in a process of its own.
@@ -72,31 +74,6 @@ func runHelper(text string) error {
 	return err
 }
 
-// missing skips the test, or fails it in CI.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-// tool returns the path of a reference tool.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		p := filepath.Join(dir, name)
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	missing(t, "%s is missing", name)
-	return ""
-}
-
 // standIns makes a folder of small programs under the names of the node's.
 func standIns(t *testing.T, arch string) string {
 	t.Helper()
@@ -105,7 +82,7 @@ func standIns(t *testing.T, arch string) string {
 	cmd := exec.Command("go", "build", "-o", pause, "github.com/keelson-os/keelson/cmd/pause")
 	cmd.Env = append(os.Environ(), "GOARCH="+arch, "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		missing(t, "go build cmd/pause: %v\n%s", err, out)
+		reftool.Missing(t, fmt.Errorf("go build cmd/pause: %v\n%s", err, out))
 	}
 	for _, name := range []string{"init", "node", "runc", "containerd-shim-runc-v2", "bridge", "host-local", "loopback", "portmap"} {
 		if err := os.Link(pause, filepath.Join(dir, name)); err != nil {
@@ -231,7 +208,7 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 	first.Out, second.Out = filepath.Join(t.TempDir(), "a.img"), filepath.Join(t.TempDir(), "a.img")
 	if out, err := build(t, helper{Options: first, Umask: 0o022}, here, "TZ=UTC", "GOMAXPROCS=1", "LC_ALL=C"); err != nil {
 		if strings.Contains(out, pkgs.ErrUnavailable.Error()) {
-			missing(t, "no packages: %s", out)
+			reftool.Missing(t, fmt.Errorf("no packages: %s", out))
 		}
 		t.Fatalf("first build: %v\n%s", err, out)
 	}
@@ -258,7 +235,7 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 
 	t.Run("zstd", func(t *testing.T) {
 		plain := filepath.Join(t.TempDir(), "a.img")
-		if out, err := exec.Command(tool(t, "zstd"), "-q", "-d", first.Out+".zst", "-o", plain).CombinedOutput(); err != nil {
+		if out, err := exec.Command(reftool.Need(t, "zstd", "zstd"), "-q", "-d", first.Out+".zst", "-o", plain).CombinedOutput(); err != nil {
 			t.Fatalf("zstd -d: %v\n%s", err, out)
 		}
 		sameFile(t, first.Out, plain)
@@ -318,22 +295,22 @@ func checkImage(t *testing.T, image string) {
 		t.Fatalf("no partition %s", name)
 		return ""
 	}
-	run := func(t *testing.T, name string, args ...string) string {
-		out, err := exec.Command(tool(t, name), args...).CombinedOutput()
+	run := func(t *testing.T, name, pkg string, args ...string) string {
+		out, err := exec.Command(reftool.Need(t, name, pkg), args...).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 		}
 		return string(out)
 	}
 	t.Run("sgdisk", func(t *testing.T) {
-		if out := run(t, "sgdisk", "-v", image); !strings.Contains(out, "No problems found") {
+		if out := run(t, "sgdisk", "gdisk", "-v", image); !strings.Contains(out, "No problems found") {
 			t.Errorf("sgdisk -v:\n%s", out)
 		}
 	})
 	t.Run("fsck.vfat", func(t *testing.T) {
 		esp := extract(t, "esp", 1<<40)
 		run(t, "fsck.vfat", "-n", esp)
-		out := run(t, "mdir", "-b", "-/", "-i", esp, "::/")
+		out := run(t, "mdir", "mtools", "-b", "-/", "-i", esp, "::/")
 		for _, want := range []string{
 			"EFI/BOOT/BOOTX64.EFI", "EFI/Linux/keelson_1.2.3.efi", "loader/loader.conf", config.FileName, config.SecretsName,
 			"images/app.tar", "images/busybox.tar", "manifests/app.yaml",
@@ -344,7 +321,7 @@ func checkImage(t *testing.T, image string) {
 		}
 		uki := filepath.Join(t.TempDir(), "uki.efi")
 		run(t, "mcopy", "-i", esp, "::EFI/Linux/keelson_1.2.3.efi", uki)
-		sections := run(t, "objdump", "-h", uki)
+		sections := run(t, "objdump", "binutils", "-h", uki)
 		for _, want := range []string{".osrel", ".cmdline", ".uname", ".linux", ".initrd", ".sbat"} {
 			if !strings.Contains(sections, want) {
 				t.Errorf("no section %s in the UKI:\n%s", want, sections)
@@ -354,17 +331,17 @@ func checkImage(t *testing.T, image string) {
 		if err := os.WriteFile(initrd, ukiSection(t, uki, ".initrd"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		list := run(t, "sh", "-c", `zstd -q -d -c "$1" | cpio -t --quiet`, "sh", initrd)
+		list := run(t, "sh", "dash", "-c", `zstd -q -d -c "$1" | cpio -t --quiet`, "sh", initrd)
 		if !strings.Contains(list, "\ninit\n") || !strings.Contains(list, "modules.dep\n") {
 			t.Errorf("no init and modules.dep in the initramfs:\n%s", list)
 		}
-		if line := run(t, "objdump", "-s", "-j", ".cmdline", uki); !strings.Contains(line, "roothash") {
+		if line := run(t, "objdump", "binutils", "-s", "-j", ".cmdline", uki); !strings.Contains(line, "roothash") {
 			t.Errorf("no roothash in the UKI's command line:\n%s", line)
 		}
 	})
 	t.Run("veritysetup", func(t *testing.T) {
 		root := extract(t, "root-a", m.Root.WithVerity)
-		out := run(t, "veritysetup", "verify", root, root, m.RootHash, fmt.Sprintf("--hash-offset=%d", m.Root.Filesystem))
+		out := run(t, "veritysetup", "cryptsetup-bin", "verify", root, root, m.RootHash, fmt.Sprintf("--hash-offset=%d", m.Root.Filesystem))
 		t.Log(out)
 		if m.Root.Format == string(rootfs.Squashfs) {
 			run(t, "unsquashfs", "-q", "-n", "-ll", root)
@@ -401,7 +378,7 @@ func diskFull(t *testing.T, o Options) {
 	o.Out = filepath.Join(dir, "full.img")
 	out, err := build(t, helper{Options: o, Umask: 0o022, Tmpfs: dir, TmpfsSize: "6m"}, "/")
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) {
-		missing(t, "no user namespaces here: %v", err)
+		reftool.Missing(t, fmt.Errorf("no user namespaces here: %v", err))
 	}
 	if err == nil || !strings.Contains(out, "needed") || !strings.Contains(out, "free") {
 		t.Errorf("build to a full disk: %v\n%s", err, out)
@@ -558,7 +535,7 @@ func TestNamesBesideTheImage(t *testing.T) {
 }
 
 func TestCompressOfAnyContent(t *testing.T) {
-	zstd := tool(t, "zstd")
+	zstd := reftool.Need(t, "zstd", "zstd")
 	for _, size := range []int64{0, 1, frameSize - 1, frameSize, frameSize + 1, 5*frameSize + 77} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			dir := t.TempDir()

@@ -10,25 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-)
 
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		p := filepath.Join(dir, name)
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is missing", name)
-	}
-	t.Skipf("%s is missing", name)
-	return ""
-}
+	"github.com/keelson-os/keelson/tests/reftool"
+)
 
 func writeText(text string, at int64) func(context.Context, io.WriterAt) error {
 	return func(_ context.Context, w io.WriterAt) error {
@@ -62,7 +46,7 @@ func writeDisk(t *testing.T, seed [32]byte, partitions []Partition) string {
 }
 
 func TestWriteIsAcceptedBySgdisk(t *testing.T) {
-	sgdisk := tool(t, "sgdisk")
+	sgdisk := reftool.Need(t, "sgdisk", "gdisk")
 	path := writeDisk(t, [32]byte{1}, testPartitions())
 	out, err := exec.Command(sgdisk, "-v", path).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "No problems found") {

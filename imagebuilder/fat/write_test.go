@@ -13,30 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
-
-// tool returns the path of a reference tool; without it the test is skipped, and fails in CI.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if p := filepath.Join(dir, name); fileExists(p) {
-			return p
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is missing", name)
-	}
-	t.Skipf("%s is missing", name)
-	return ""
-}
-
-func fileExists(p string) bool {
-	_, err := os.Stat(p)
-	return err == nil
-}
 
 // content returns size pseudo-random bytes that depend on seed.
 func content(seed uint64, size int64) []byte {
@@ -74,7 +53,7 @@ func writeVolume(t testing.TB, v Volume, files []File) (string, error) {
 // fsck fails the test unless fsck.vfat finds nothing to say about the volume.
 func fsck(t testing.TB, path string) {
 	t.Helper()
-	out, err := exec.Command(tool(t, "fsck.vfat"), "-n", "-v", path).CombinedOutput()
+	out, err := exec.Command(reftool.Need(t, "fsck.vfat", "dosfstools"), "-n", "-v", path).CombinedOutput()
 	if err != nil {
 		t.Fatalf("fsck.vfat -n: %v\n%s", err, out)
 	}
@@ -86,7 +65,7 @@ func fsck(t testing.TB, path string) {
 }
 
 func TestWriteIsAcceptedByFsckAndMtools(t *testing.T) {
-	mcopy := tool(t, "mcopy")
+	mcopy := reftool.Need(t, "mcopy", "mtools")
 	files := map[string][]byte{
 		"EFI/BOOT/BOOTX64.EFI":                              content(1, 100_000),
 		"EFI/Linux/keelson_1.0.efi":                         content(2, 30_000_000),

@@ -18,20 +18,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// need skips the test when tools are missing, and fails it in CI.
-func need(t *testing.T, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatalf("CI has no %s", tool)
-			}
-			t.Skipf("no %s", tool)
-		}
-	}
-}
+	"github.com/keelson-os/keelson/tests/reftool"
+)
 
 // repo is a Debian archive of a few packages, served over HTTP and signed by a key of its own.
 type repo struct {
@@ -47,7 +36,9 @@ type repo struct {
 
 func newRepo(t *testing.T) *repo {
 	t.Helper()
-	need(t, "apt-get", "apt-cache", "dpkg-deb", "gpg")
+	for _, tool := range [][2]string{{"apt-get", "apt"}, {"apt-cache", "apt"}, {"dpkg-deb", "dpkg"}, {"gpg", "gnupg"}} {
+		reftool.Need(t, tool[0], tool[1])
+	}
 	r := &repo{t: t, dir: t.TempDir(), debs: map[string]string{}}
 	// The path of gpg-agent's socket must be short.
 	var err error

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 // fakePE returns a small PE32+ file for EFI on x86-64 with one section, .text, and a
@@ -109,13 +111,7 @@ func TestBuildIsReadBackByDebugPE(t *testing.T) {
 }
 
 func TestBuildIsAcceptedByObjdump(t *testing.T) {
-	objdump, err := exec.LookPath("objdump")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("objdump is missing")
-		}
-		t.Skip("objdump is missing")
-	}
+	objdump := reftool.Need(t, "objdump", "binutils")
 	out, err := Build(testParts())
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 // testImage writes an image of pseudo-random bytes and returns it opened for writing.
@@ -30,26 +32,8 @@ func testImage(t *testing.T, size int64) *os.File {
 	return f
 }
 
-// tool returns the path of a reference tool; without it the test is skipped, and fails in CI.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		for _, dir := range []string{"/usr/sbin", "/sbin"} {
-			if p := filepath.Join(dir, name); exec.Command(p, "--version").Run() == nil {
-				return p
-			}
-		}
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing", name)
-		}
-		t.Skipf("%s is missing", name)
-	}
-	return path
-}
-
 func TestAppendIsAcceptedByVeritysetup(t *testing.T) {
-	veritysetup := tool(t, "veritysetup")
+	veritysetup := reftool.Need(t, "veritysetup", "cryptsetup-bin")
 	salt, uuid := [32]byte{0xab, 31: 0xcd}, [16]byte{1, 2, 3, 15: 4}
 	// Around each number of blocks where the tree gets one more block or level.
 	for _, size := range []int64{1, 4095, 4096, 4097, 2 * 4096, 128 * 4096, 128*4096 + 1, 129 * 4096, 128 * 128 * 4096, 128*128*4096 + 5, 40_000_000} {

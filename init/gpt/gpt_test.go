@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 // memory is a disk in memory that can lose power after a number of written bytes.
@@ -199,13 +201,7 @@ func TestWriteSurvivesAPowerCutAnywhere(t *testing.T) {
 }
 
 func TestSgdiskAcceptsWhatWasWritten(t *testing.T) {
-	sgdisk, err := exec.LookPath("sgdisk")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("sgdisk is not installed")
-	}
+	sgdisk := reftool.Need(t, "sgdisk", "gdisk")
 	d := newDisk(t).resize(large)
 	table, err := Read(d, large)
 	if err != nil {

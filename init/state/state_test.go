@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 func TestContentOf(t *testing.T) {
@@ -53,13 +55,7 @@ func TestOnlyWhatNeverHadAFileSystemIsFormatted(t *testing.T) {
 }
 
 func TestSizeOfARealFileSystem(t *testing.T) {
-	mke2fs, err := exec.LookPath("mke2fs")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("mke2fs is not installed")
-	}
+	mke2fs := reftool.Need(t, "mke2fs", "e2fsprogs")
 	path := filepath.Join(t.TempDir(), "fs")
 	const size = 64 << 20
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 const hash = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -67,13 +69,7 @@ func TestTopDigestOfAShortPartition(t *testing.T) {
 // TestTopDigestIsVeritysetupsRootHash: one data block has no tree, 128 have one block of
 // it, 129 have two levels.
 func TestTopDigestIsVeritysetupsRootHash(t *testing.T) {
-	veritysetup, err := exec.LookPath("veritysetup")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("veritysetup is not installed")
-	}
+	veritysetup := reftool.Need(t, "veritysetup", "cryptsetup-bin")
 	for _, blocks := range []int{1, 2, 128, 129, 20000} {
 		path := filepath.Join(t.TempDir(), "root")
 		data := bytes.Repeat([]byte("keelson "), blocks*BlockSize/8)

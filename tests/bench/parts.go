@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/keelson-os/keelson/tests/harness"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 // groups are the folders of the root whose files count as one part.
@@ -27,7 +29,7 @@ func imageParts(lab *harness.Lab, dir string) (_ []harness.Part, err error) {
 	if !strings.HasPrefix(lab.Info.Root.Format, "squashfs") {
 		return nil, fmt.Errorf("the root is %s; its files can be listed for squashfs only", lab.Info.Root.Format)
 	}
-	unsquashfs, err := harness.Tool("unsquashfs", "squashfs-tools")
+	unsquashfs, err := reftool.Find("unsquashfs", "squashfs-tools")
 	if err != nil {
 		return nil, err
 	}

@@ -10,26 +10,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
-
-// sbin is where Debian keeps tools that an ordinary user's PATH does not reach.
-var sbin = []string{"/usr/sbin", "/sbin"}
-
-// ErrMissing means that a reference tool is not installed.
-var ErrMissing = errors.New("is not installed")
-
-// Tool finds a program, or names the Debian package that has it.
-func Tool(name, pkg string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	for _, dir := range sbin {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("%s %w: install the Debian package %s", name, ErrMissing, pkg)
-}
 
 // Check runs a program and returns everything it printed.
 func Check(path string, args ...string) (string, error) {
@@ -78,7 +61,7 @@ func Extract(from, to string, offset, size int64) (err error) {
 
 // FlipBit inverts the lowest bit of one byte of a machine's switched-off disk.
 func FlipBit(disk string, offset int64) error {
-	tool, err := Tool("qemu-io", "qemu-utils")
+	tool, err := reftool.Find("qemu-io", "qemu-utils")
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/keelson-os/keelson/tests/harness"
 	"github.com/keelson-os/keelson/tests/qemu"
+
+	"github.com/keelson-os/keelson/tests/reftool"
 )
 
 // broken is a configuration with mistakes of several kinds.
@@ -83,7 +85,7 @@ func waitMessage(t *testing.T, ctx context.Context, n *harness.Node, text string
 // would put it there on a laptop. The secrets stay the lab's.
 func withConfig(t *testing.T, file string) *harness.Lab {
 	t.Helper()
-	mcopy := tool(t, "mcopy", "mtools")
+	mcopy := reftool.Need(t, "mcopy", "mtools")
 	edited := *lab
 	edited.Image = filepath.Join(lab.Dir, t.Name()+".img")
 	if err := harness.Extract(lab.Image, edited.Image, 0, lab.Info.DiskSize); err != nil {

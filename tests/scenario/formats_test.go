@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,20 +8,9 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/tests/harness"
-)
 
-// tool finds a reference tool. Without it the test is skipped on a laptop and fails in CI.
-func tool(t *testing.T, name, pkg string) string {
-	t.Helper()
-	path, err := harness.Tool(name, pkg)
-	if errors.Is(err, harness.ErrMissing) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
+	"github.com/keelson-os/keelson/tests/reftool"
+)
 
 // TestReferenceToolsAcceptWhatWeWrote shows the image as the builder wrote it, and the
 // disk after a first boot and a clean power off, to the tools that define the formats.
@@ -37,7 +25,7 @@ func TestReferenceToolsAcceptWhatWeWrote(t *testing.T) {
 			t.Fatal(err)
 		}
 		raw := filepath.Join(t.TempDir(), "disk.raw")
-		if _, err := harness.Check(tool(t, "qemu-img", "qemu-utils"), "convert", "-f", "qcow2", "-O", "raw", filepath.Join(n.Dir(), "disk.qcow2"), raw); err != nil {
+		if _, err := harness.Check(reftool.Need(t, "qemu-img", "qemu-utils"), "convert", "-f", "qcow2", "-O", "raw", filepath.Join(n.Dir(), "disk.qcow2"), raw); err != nil {
 			t.Fatal(err)
 		}
 		acceptDisk(t, raw, true)
@@ -76,30 +64,30 @@ func acceptDisk(t *testing.T, disk string, booted bool) {
 		return out
 	}
 	t.Run("sgdisk", func(t *testing.T) {
-		if out := check(t, tool(t, "sgdisk", "gdisk"), "-v", disk); !strings.Contains(out, "No problems found") {
+		if out := check(t, reftool.Need(t, "sgdisk", "gdisk"), "-v", disk); !strings.Contains(out, "No problems found") {
 			t.Errorf("sgdisk -v says:\n%s", out)
 		}
 	})
 	t.Run("fsck.vfat", func(t *testing.T) {
-		check(t, tool(t, "fsck.vfat", "dosfstools"), "-n", extract(t, "esp"))
+		check(t, reftool.Need(t, "fsck.vfat", "dosfstools"), "-n", extract(t, "esp"))
 	})
 	t.Run("e2fsck", func(t *testing.T) {
 		if !booted {
 			return // the first boot makes this file system
 		}
-		check(t, tool(t, "e2fsck", "e2fsprogs"), "-fn", extract(t, "state"))
+		check(t, reftool.Need(t, "e2fsck", "e2fsprogs"), "-fn", extract(t, "state"))
 	})
 	t.Run("root", func(t *testing.T) {
 		root := extract(t, "root-a")
 		if strings.HasPrefix(lab.Info.Root.Format, "squashfs") {
 			// Reading everything, writing nothing.
-			check(t, tool(t, "unsquashfs", "squashfs-tools"), "-quiet", "-no-progress", "-pf", os.DevNull, root)
+			check(t, reftool.Need(t, "unsquashfs", "squashfs-tools"), "-quiet", "-no-progress", "-pf", os.DevNull, root)
 		} else {
-			check(t, tool(t, "fsck.erofs", "erofs-utils"), root)
+			check(t, reftool.Need(t, "fsck.erofs", "erofs-utils"), root)
 		}
 	})
 	t.Run("veritysetup", func(t *testing.T) {
-		veritysetup := tool(t, "veritysetup", "cryptsetup-bin")
+		veritysetup := reftool.Need(t, "veritysetup", "cryptsetup-bin")
 		root := filepath.Join(dir, "root-a")
 		if _, err := os.Stat(root); err != nil {
 			root = extract(t, "root-a")
