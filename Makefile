@@ -9,6 +9,9 @@ VERSION ?= 0.1.0
 BOARD   ?= pc
 NAME    ?= homelab
 FUZZTIME ?= 20s
+# Debian's mirrors drop a package version when its successor appears, so a clone that is older than
+# that must take the successor or end. Empty: end, and say what is gone.
+PACKAGES ?= --allow-moved-packages
 
 # The build time is the commit's: it is the clock floor of every node, and two builds
 # of one commit must be the same bytes.
@@ -85,7 +88,7 @@ programs: cli
 	cd imagebuilder/programs && GOARCH=$(ARCH) go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o ../../$(BIN)/ \
 		github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2 \
 		$(addprefix github.com/containernetworking/plugins/plugins/,$(PLUGINS))
-	bin/keelson runc --arch $(ARCH) --source imagebuilder/programs --out $(BIN)/runc
+	bin/keelson runc $(PACKAGES) --arch $(ARCH) --source imagebuilder/programs --out $(BIN)/runc
 	GOARCH=$(ARCH) go build -tags '$(TAGS)' -ldflags '$(NODE_LDFLAGS)' -o $(BIN)/node ./cmd/node
 
 # --- run ------------------------------------------------------------------------
@@ -93,7 +96,7 @@ programs: cli
 .PHONY: run
 run: build ## build, boot in QEMU, end at a Ready node and a kubeconfig (Ctrl-C powers it off)
 	@[[ -e $(NAME)/kubeconfig ]] || bin/keelson config new $(NAME)
-	bin/keelson build --board $(BOARD) --config $(NAME)/server.yaml --out $(NAME).img
+	bin/keelson build $(PACKAGES) --board $(BOARD) --config $(NAME)/server.yaml --out $(NAME).img
 	@exec bin/keelson run $(NAME).img $(if $(FRESH),--fresh)
 
 # --- checks ---------------------------------------------------------------------

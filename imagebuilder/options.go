@@ -27,6 +27,7 @@ type Options struct {
 	LockFile string
 	// UpdateLock resolves the packages anew and writes LockFile.
 	UpdateLock bool
+	AllowMoved bool // as pkgs.Options.AllowMoved
 	// Progress is told what happens; nil: silent.
 	Progress Progress
 }

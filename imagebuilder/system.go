@@ -149,7 +149,7 @@ func (b *builder) system(ctx context.Context) (*system, error) {
 	}
 	open := pkgs.Options{
 		Spec: rootfs.Packages(b.board), Lock: lock, LockName: lockName,
-		CacheDir: b.cache, Mirror: b.opts.Mirror,
+		CacheDir: b.cache, Mirror: b.opts.Mirror, AllowMoved: b.opts.AllowMoved,
 		Log: func(line string) { b.progress.Step(line, 0) },
 	}
 	fetching := false
@@ -162,42 +162,61 @@ func (b *builder) system(ctx context.Context) (*system, error) {
 	}
 	if b.opts.UpdateLock {
 		open.UpdateLock = b.opts.LockFile
-		set, err := pkgs.Open(ctx, open)
+	} else {
+		inUse, err := pkgs.LockInUse(open)
 		if err != nil {
 			return nil, err
 		}
-		if lock, err = os.ReadFile(b.opts.LockFile); err != nil {
-			return nil, err
+		if s, err := b.kept(inUse); s != nil || err != nil {
+			return s, err
 		}
-		return b.systemOf(ctx, lock, func() (*pkgs.Set, error) { return set, nil })
 	}
-	return b.systemOf(ctx, lock, func() (*pkgs.Set, error) { return pkgs.Open(ctx, open) })
+	set, err := pkgs.Open(ctx, open)
+	if err != nil {
+		return nil, err
+	}
+	if s, err := b.kept(set.LockText()); s != nil || err != nil {
+		return s, err
+	}
+	return b.newSystem(ctx, set)
 }
 
-// systemOf returns the system made of a lock; packages opens its packages.
-func (b *builder) systemOf(ctx context.Context, lock []byte, packages func() (*pkgs.Set, error)) (*system, error) {
-	key, err := b.systemKey(lock)
+// kept returns the cache's system of a lock, or nil.
+func (b *builder) kept(lock []byte) (*system, error) {
+	dir, key, err := b.systemDir(lock)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.memo.save(); err != nil {
-		return nil, fmt.Errorf("cache: %w", err)
-	}
-	parent := filepath.Join(b.cache, "system")
-	dir := filepath.Join(parent, key)
-	if s, err := b.cached(dir, key); err == nil {
+	s, err := b.cached(dir, key)
+	if err == nil {
 		now := time.Now() // marks it as used, for prune; no part of any artefact
 		return s, os.Chtimes(dir, now, now)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		b.progress.Note(fmt.Sprintf("cached system is damaged, making it anew: %v", err))
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, err
-		}
 	}
-	set, err := packages()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	b.progress.Note(fmt.Sprintf("cached system is damaged, making it anew: %v", err))
+	return nil, os.RemoveAll(dir)
+}
+
+// systemDir returns the place in the cache, and the key, of the system of a lock.
+func (b *builder) systemDir(lock []byte) (dir, key string, err error) {
+	if key, err = b.systemKey(lock); err != nil {
+		return "", "", err
+	}
+	if err := b.memo.save(); err != nil {
+		return "", "", fmt.Errorf("cache: %w", err)
+	}
+	return filepath.Join(b.cache, "system", key), key, nil
+}
+
+// newSystem makes the system of a set of packages.
+func (b *builder) newSystem(ctx context.Context, set *pkgs.Set) (*system, error) {
+	dir, key, err := b.systemDir(set.LockText())
 	if err != nil {
 		return nil, err
 	}
+	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}

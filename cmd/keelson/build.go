@@ -71,9 +71,13 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
 	f.StringVar(&o.CacheDir, "cache", "", "cache folder (default ~/.cache/keelson)")
 	f.StringVar(&o.Mirror, "mirror", "", "Debian mirror, ARCHIVE or ARCHIVE,SECURITY (default: this computer's own)")
 	f.StringVar(&o.LockFile, "lock", "", "package lock to use instead of the board's own")
+	f.BoolVar(&o.AllowMoved, "allow-moved-packages", false, allowMovedUsage)
 	f.BoolVar(&o.UpdateLock, "update-lock", false, "resolve the packages anew and write the lock (to --lock, or to boards/BOARD/packages.lock in a checkout of Keelson)")
 	return cmd
 }
+
+// allowMovedUsage describes the flag of every verb that fetches packages.
+const allowMovedUsage = "where the mirror no longer has the locked package versions, take those it has now; the lock stays as it is"
 
 // completeBuild fills in what flags left out.
 func completeBuild(o *imagebuilder.Options) error {

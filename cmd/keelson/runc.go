@@ -28,6 +28,7 @@ func newRuncCommand() *cobra.Command {
 	f.StringVar(&o.Out, "out", "", "file to write")
 	f.StringVar(&o.Mirror, "mirror", "", "Debian mirror, ARCHIVE or ARCHIVE,SECURITY (default: the host's own)")
 	f.StringVar(&o.UpdateLock, "update-lock", "", "resolve the packages anew and write the lock to this file")
+	f.BoolVar(&o.AllowMoved, "allow-moved-packages", false, allowMovedUsage)
 	_ = cmd.MarkFlagRequired("out") // errors only for an unknown flag
 	return cmd
 }

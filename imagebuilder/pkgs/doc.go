@@ -10,7 +10,8 @@
 //   - exactly the locked versions are used, and every .deb must have the locked SHA-256;
 //   - when the cache has them all, no server is asked anything;
 //   - a version that the mirror no longer has is a *GoneError, which says what the mirror
-//     has instead. Nothing is ever replaced silently: Options.UpdateLock resolves anew.
+//     has instead. Nothing is ever replaced silently: Options.UpdateLock resolves anew for
+//     everybody, and Options.AllowMoved for this cache, telling what moved.
 //
 // The lock's format (see parseLock): "#" starts a comment; "suite NAME" and "epoch SECONDS" once;
 // then lines of eight fields, in the order of their names:
@@ -25,6 +26,7 @@
 // # The cache
 //
 // debs/SHA256.deb holds packages, unpacked/SHA256/ their trees, tools/ID/ the programs that
-// the build runs, apt/KEY/ apt's own state. Everything is written under another name and renamed
+// the build runs, apt/KEY/ apt's own state,
+// moved/ID.lock the lock that replaces the lock whose SHA-256 is ID (Options.AllowMoved). Everything is written under another name and renamed
 // when it is whole. Whoever writes holds a lock (flock) on the file "lock"; reading needs none.
 package pkgs

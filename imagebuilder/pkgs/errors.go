@@ -25,6 +25,12 @@ type Gone struct {
 }
 
 func (e *GoneError) Error() string {
+	return e.list() + "\nGive a mirror that still has them with --mirror, take the new versions for builds on this computer with" +
+		" --allow-moved-packages, or for good with --update-lock"
+}
+
+// list says what was locked and what there is.
+func (e *GoneError) list() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "the mirror no longer has %d of the locked package versions:", len(e.Gone))
 	for _, g := range e.Gone {
@@ -34,7 +40,6 @@ func (e *GoneError) Error() string {
 		}
 		fmt.Fprintf(&b, "\n  %s (%s): %s → %s", g.Name, g.Arch, g.Locked, now)
 	}
-	b.WriteString("\nGive a mirror that still has them with --mirror, or move to the new versions with --update-lock")
 	return b.String()
 }
 

@@ -283,6 +283,52 @@ func TestLockedVersionThatIsGoneIsNeverReplaced(t *testing.T) {
 	}
 }
 
+func TestMovedPackagesAreTakenWhereAllowed(t *testing.T) {
+	r := newRepo(t)
+	r.standard()
+	r.publish("archive")
+	lock := r.lock(t.TempDir())
+	for _, arch := range hostArches {
+		r.add("libprog", "1.1-1", arch, "")
+	}
+	r.publish("archive")
+	o := r.options(t.TempDir())
+	o.Lock, o.AllowMoved = lock, true
+	var said []string
+	o.Log = func(line string) { said = append(said, line) }
+	version := func() string {
+		t.Helper()
+		s, err := Open(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inUse, err := LockInUse(o)
+		if err != nil || !bytes.Equal(inUse, s.LockText()) {
+			t.Errorf("LockInUse is not the lock of the set (%v)", err)
+		}
+		p, err := s.Package("libprog")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Version
+	}
+	if got := version(); got != "1.1-1" {
+		t.Errorf("libprog is %s, want the mirror's 1.1-1", got)
+	}
+	if text := strings.Join(said, "\n"); !strings.Contains(text, "libprog (amd64): 1.0~rc1-1 → 1.1-1") {
+		t.Errorf("the change was not told: %s", text)
+	}
+	r.away.Store(true)
+	before := r.requests.Load()
+	if got := version(); got != "1.1-1" || r.requests.Load() != before {
+		t.Errorf("the second time libprog is %s after %d requests, want 1.1-1 from the cache", got, r.requests.Load()-before)
+	}
+	o.AllowMoved = false
+	if _, err := Open(context.Background(), o); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Open = %v without AllowMoved: want the lock's own versions, so the mirror", err)
+	}
+}
+
 func TestIndexWithoutAKnownSignatureIsRefused(t *testing.T) {
 	r := newRepo(t)
 	r.standard()

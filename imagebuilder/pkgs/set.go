@@ -27,6 +27,9 @@ type Options struct {
 	// UpdateLock, if not empty, is the file that a lock resolved anew is written to (atomically);
 	// Lock is then not read.
 	UpdateLock string
+	// AllowMoved takes what the mirror has now in place of a Lock that names versions it no longer
+	// has. The replacement is kept in the cache and used from then on, for this Lock alone.
+	AllowMoved bool
 	// CacheDir is used by all builds of a user at once; empty: DefaultCacheDir.
 	CacheDir string
 	// Mirror is the --mirror value, ARCHIVE or ARCHIVE,SECURITY; empty: the host's own.
@@ -70,6 +73,29 @@ type opener struct {
 // Open makes the packages of o.Spec ready: from the cache alone when it has all that the lock demands, else
 // from the mirror. Errors: *GoneError, *ToolError, ErrUnavailable, ErrSignature.
 func Open(ctx context.Context, o Options) (*Set, error) {
+	op, err := newOpener(o)
+	if err != nil {
+		return nil, err
+	}
+	return op.open(ctx)
+}
+
+// LockInUse returns the text of the lock that Open would use if it can do without the mirror: o.Lock,
+// or what an earlier Open took in its place, see Options.AllowMoved.
+func LockInUse(o Options) ([]byte, error) {
+	op, err := newOpener(o)
+	if err != nil {
+		return nil, err
+	}
+	l, err := op.lockInUse()
+	if err != nil {
+		return nil, err
+	}
+	return l.Text(), nil
+}
+
+// newOpener fills in what o leaves out.
+func newOpener(o Options) (*opener, error) {
 	if o.CacheDir == "" {
 		var err error
 		if o.CacheDir, err = DefaultCacheDir(); err != nil {
@@ -93,39 +119,88 @@ func Open(ctx context.Context, o Options) (*Set, error) {
 	if !slices.Contains(hostArches, op.hostArch) {
 		return nil, fmt.Errorf("building on %s is not supported: Debian packages of the tools are locked for %s", op.hostArch, strings.Join(hostArches, " and "))
 	}
-	return op.open(ctx)
+	return op, nil
 }
 
 func (op *opener) open(ctx context.Context) (*Set, error) {
-	if op.opts.UpdateLock == "" {
-		l, err := parseLock(op.opts.LockName, op.opts.Lock)
-		if err != nil {
-			return nil, err
-		}
-		if err := l.check(op.opts.LockName, op.opts.Spec, op.hostArch); err != nil {
-			return nil, err
-		}
-		if s, err := op.set(l); err != nil || s != nil {
-			return s, err
-		}
-		return op.locked(ctx, func() (*Set, error) { return op.fill(ctx, l) })
+	if op.opts.UpdateLock != "" {
+		return op.locked(ctx, func() (*Set, error) { return op.resolve(ctx, op.opts.UpdateLock) })
+	}
+	l, err := op.lockInUse()
+	if err != nil {
+		return nil, err
+	}
+	if s, err := op.set(l); err != nil || s != nil {
+		return s, err
 	}
 	return op.locked(ctx, func() (*Set, error) {
-		op.opts.Log("resolving packages of " + op.opts.Spec.Suite)
-		l, err := resolve(ctx, op.opts.Spec, func(arch string) (*apt, error) { return op.apt(ctx, arch) })
-		if err != nil {
-			return nil, err
-		}
 		s, err := op.fill(ctx, l)
-		if err != nil {
-			return nil, err
+		var gone *GoneError
+		if !op.opts.AllowMoved || !errors.As(err, &gone) {
+			return s, err
 		}
-		return s, writeFile(op.opts.UpdateLock, l.Text())
+		op.opts.Log(gone.list() + "\nThis build takes what the mirror has now, as it was allowed to")
+		return op.resolve(ctx, op.movedLock())
 	})
+}
+
+// resolve makes a lock of what the mirror has now, and writes it to file when all of its packages are there.
+func (op *opener) resolve(ctx context.Context, file string) (*Set, error) {
+	op.opts.Log("resolving packages of " + op.opts.Spec.Suite)
+	l, err := resolve(ctx, op.opts.Spec, func(arch string) (*apt, error) { return op.apt(ctx, arch) })
+	if err != nil {
+		return nil, err
+	}
+	s, err := op.fill(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return s, writeFile(file, l.Text())
+}
+
+// lockInUse returns the given lock, or with AllowMoved what replaces it.
+func (op *opener) lockInUse() (*lockFile, error) {
+	l, err := parseLock(op.opts.LockName, op.opts.Lock)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.check(op.opts.LockName, op.opts.Spec, op.hostArch); err != nil {
+		return nil, err
+	}
+	if !op.opts.AllowMoved {
+		return l, nil
+	}
+	// The given lock may have become whole again, with another mirror.
+	if s, err := op.set(l); err != nil || s != nil {
+		return l, err
+	}
+	file := op.movedLock()
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	} else if err != nil {
+		return nil, err
+	}
+	moved, err := parseLock(file, text)
+	if err == nil {
+		err = moved.check(file, op.opts.Spec, op.hostArch)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; the cached file was damaged: remove it and run again", err)
+	}
+	return moved, nil
+}
+
+// movedLock is the file of what replaces the given lock.
+func (op *opener) movedLock() string {
+	return filepath.Join(op.opts.CacheDir, "moved", fmt.Sprintf("%x.lock", sha256.Sum256(op.opts.Lock)))
 }
 
 // writeFile replaces file by data in one step.
 func writeFile(file string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".lock-")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
@@ -452,6 +527,9 @@ func dirSize(dir string) int64 {
 	})
 	return n
 }
+
+// LockText is the text of the lock that the set was made of.
+func (s *Set) LockText() []byte { return s.lock.Text() }
 
 // Epoch is the time that all files of an image get: the lock's, UTC.
 func (s *Set) Epoch() time.Time { return s.lock.Epoch }

@@ -46,6 +46,7 @@ type Options struct {
 	CacheDir   string // empty: pkgs.DefaultCacheDir
 	Mirror     string // as pkgs.Options.Mirror
 	UpdateLock string // as pkgs.Options.UpdateLock
+	AllowMoved bool   // as pkgs.Options.AllowMoved
 	Log        func(line string)
 }
 
@@ -68,7 +69,7 @@ func Build(ctx context.Context, o Options) error {
 			// libc6 and libseccomp2 are for cgo's dynamic trial link, the others for the program.
 			Data: []string{"libc6", "libc6-dev", "linux-libc-dev", "libseccomp2", "libseccomp-dev"},
 		},
-		Lock: lock, LockName: name, UpdateLock: o.UpdateLock,
+		Lock: lock, LockName: name, UpdateLock: o.UpdateLock, AllowMoved: o.AllowMoved,
 		CacheDir: o.CacheDir, Mirror: o.Mirror, Log: o.Log,
 	})
 	if err != nil {

@@ -154,7 +154,7 @@ func (b *bench) build(ctx context.Context) error {
 
 	// The compressed image has no busybox: it is what a user downloads.
 	compressed := filepath.Join(b.dir, "compressed.img")
-	zargs := []string{"build", "--board", "pc", "--config", server, "--out", compressed, "--compress", "zst"}
+	zargs := []string{"build", "--board", "pc", "--allow-moved-packages", "--config", server, "--out", compressed, "--compress", "zst"}
 	if b.o.cold {
 		zargs = append(zargs, "--cache", filepath.Join(b.dir, "cache"))
 	}

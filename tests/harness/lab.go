@@ -119,7 +119,7 @@ func NewLab(ctx context.Context, dir string, edit func(serverYAML string) string
 
 // Build builds the lab's image (again).
 func (l *Lab) Build(ctx context.Context, args ...string) error {
-	args = append([]string{"build", "--board", "pc", "--config", filepath.Join(l.Cluster, "server.yaml"), "--out", l.Image}, args...)
+	args = append([]string{"build", "--board", "pc", "--allow-moved-packages", "--config", filepath.Join(l.Cluster, "server.yaml"), "--out", l.Image}, args...)
 	if _, err := l.Run(ctx, args...); err != nil {
 		return err
 	}
