@@ -13,11 +13,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Ports on the node that the API server cannot have: kubelet, its health port, the
-// controller manager, the proxy's two, the scheduler.
+// Ports on the node that neither the API server nor a NodePort can have, and whose they are.
 var takenPorts = map[int]string{
-	10248: "the kubelet's health check", 10249: "kube-proxy's metrics", 10250: "the kubelet",
-	10256: "kube-proxy's health check", 10257: "the controller manager", 10259: "the scheduler",
+	10053: "cluster DNS's",
+	10248: "the kubelet's health check's", 10249: "kube-proxy's metrics'", 10250: "the kubelet's", 10251: "the metrics server's",
+	10256: "kube-proxy's health check's", 10257: "the controller manager's", 10259: "the scheduler's",
 }
 
 // fullToken is k3s's full token format.
@@ -35,6 +35,9 @@ func defaultCluster() Cluster {
 		HTTPSListenPort: 6443,
 		FlannelBackend:  "vxlan",
 		KubeconfigMode:  0o600,
+
+		NodePorts:        PortRange{30000, 32767},
+		LocalStoragePath: DefaultLocalStorage,
 	}
 }
 
@@ -69,6 +72,7 @@ func (d *decoder) cluster(p string, n *yaml.Node, c *Cluster) {
 	texts("node-label", "a label such as disk=ssd", &c.NodeLabels, false, checkLabel)
 	texts("node-taint", "a taint such as dedicated=gpu:NoSchedule", &c.NodeTaints, false, checkTaint)
 	texts("tls-san", "a host name or an IP address", &c.TLSSANs, true, checkSAN)
+	texts("disable", "the name of a packaged component such as traefik", &c.Disable, true, checkDisable)
 	for key, into := range map[string]*[]string{
 		"kubelet-arg": &c.KubeletArgs, "kube-apiserver-arg": &c.APIServerArgs,
 		"kube-controller-manager-arg": &c.ControllerMgrArgs, "kube-scheduler-arg": &c.SchedulerArgs, "kube-proxy-arg": &c.ProxyArgs,
@@ -109,14 +113,11 @@ func (d *decoder) cluster(p string, n *yaml.Node, c *Cluster) {
 		"https-listen-port": func(p string, v *yaml.Node) {
 			port := c.HTTPSListenPort
 			d.integer(p, v, 1, 65535, &port)
-			switch {
-			case takenPorts[port] != "":
-				d.fail(v, p, "found %d, which is the port of %s; choose another", port, takenPorts[port])
-			case port >= 30000 && port <= 32767:
-				d.fail(v, p, "found %d, which is in the range of NodePorts (30000 to 32767); choose another", port)
-			default:
-				c.HTTPSListenPort = port
+			if takenPorts[port] != "" {
+				d.fail(v, p, "found %d, which is %s port; choose another", port, takenPorts[port])
+				return
 			}
+			c.HTTPSListenPort = port
 		},
 		"flannel-iface": func(p string, v *yaml.Node) {
 			c.FlannelIface, _ = d.textWhere(p, v, "a link name such as eth0", isLink)
@@ -129,6 +130,12 @@ func (d *decoder) cluster(p string, n *yaml.Node, c *Cluster) {
 			}
 			if s, ok := d.oneOf(p, v, "vxlan", "host-gw", "none"); ok {
 				c.FlannelBackend = s
+			}
+		},
+		"disable-helm-controller": func(p string, v *yaml.Node) {
+			var off bool
+			if d.boolean(p, v, &off); off {
+				c.Disable = append(c.Disable, "helm-controller")
 			}
 		},
 		"write-kubeconfig-mode": func(p string, v *yaml.Node) {
@@ -145,6 +152,9 @@ func (d *decoder) cluster(p string, n *yaml.Node, c *Cluster) {
 			c.KubeconfigMode = uint32(m)
 		},
 	}
+	d.addressKeys(known, c)
+	d.fileKeys(known, c)
+	known["disable-default-registry-endpoint"] = func(p string, v *yaml.Node) { d.boolean(p, v, &c.NoDefaultEndpoint) }
 	var appends []func() // done last, so that "key+" follows the key it appends to
 	for key, read := range lists {
 		known[key] = read
@@ -156,14 +166,14 @@ func (d *decoder) cluster(p string, n *yaml.Node, c *Cluster) {
 		case plus && known[base] != nil:
 			d.fail(k, p, "only a list can be appended to with \"+\", and %s has one value: write %s", base, base)
 		case isOtherK3sKey(base):
-			d.fail(k, p, "k3s key %q is not supported by this version of Keelson: remove it (docs/configuration.md)", base)
+			d.refuse(p, base, k, v)
 		case k3sAliases[base] != "":
 			d.fail(k, p, "unknown key; write the long form %q of k3s's flag", k3sAliases[base])
 		default:
 			words := slices.Collect(maps.Keys(known))
 			words = slices.DeleteFunc(words, func(s string) bool { return strings.HasSuffix(s, "+") })
-			if near := nearest(base, append(slices.Clone(words), otherK3sKeys...)); near != "" && isOtherK3sKey(near) {
-				d.fail(k, p, "unknown key; k3s has a key %q, but this version of Keelson does not support it: remove the line (docs/configuration.md)", near)
+			if near := nearest(base, append(slices.Clone(words), slices.Collect(maps.Keys(refusals))...)); near != "" && isOtherK3sKey(near) {
+				d.fail(k, p, "unknown key; k3s has a key %q, but this version of Keelson does not support it: %s", near, refusals[near])
 				return true
 			}
 			d.unknownKey(k, p, words)
@@ -173,6 +183,8 @@ func (d *decoder) cluster(p string, n *yaml.Node, c *Cluster) {
 	for _, f := range appends {
 		f()
 	}
+	slices.Sort(c.Disable)
+	c.Disable = slices.Compact(c.Disable)
 	if d.has(p+".service-cidr") && !d.has(p+".cluster-dns") {
 		c.ClusterDNS = nth(c.ServiceCIDR, 10) // k3s's rule
 	}

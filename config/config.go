@@ -19,7 +19,10 @@ type Config struct {
 	Network  Network
 	Clock    Clock
 	Cluster  Cluster
-	Secrets  *Secrets // nil on an agent
+	// Registries is nil when the file does not say anything about them; then the node
+	// looks for k3s's registries.yaml.
+	Registries *Registries
+	Secrets    *Secrets // nil on an agent
 }
 
 // Clock says where the time comes from.
@@ -91,9 +94,18 @@ type Cluster struct {
 	ClusterDNS        netip.Addr   // 10.43.0.10
 	ClusterDomain     string       // cluster.local
 	HTTPSListenPort   int          // 6443
+	NodeIP            netip.Addr   // IPv4; zero: the node chooses
+	BindAddress       netip.Addr   // IPv4, of the API beside 127.0.0.1; zero: every address
+	AdvertiseAddress  netip.Addr   // IPv4, at which pods reach the API; zero: the node's address
+	AdvertisePort     int          // its port; 0: HTTPSListenPort
+	NodePorts         PortRange    // service-node-port-range; 30000-32767
+	LocalStoragePath  string       // default-local-storage-path; DefaultLocalStorage
+	ResolvConf        string       // resolv-conf: a file on the node; empty: the system's
 	FlannelIface      string
-	FlannelBackend    string // vxlan (default), host-gw, none
-	KubeconfigMode    uint32 // write-kubeconfig-mode; default 0600
+	FlannelBackend    string   // vxlan (default), host-gw, none
+	KubeconfigMode    uint32   // write-kubeconfig-mode; default 0600
+	NoDefaultEndpoint bool     // disable-default-registry-endpoint: mirrored registries are not asked themselves
+	Disable           []string // packaged components left out, sorted, each once; see Disabled
 	KubeletArgs       []string
 	APIServerArgs     []string
 	ControllerMgrArgs []string

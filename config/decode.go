@@ -118,9 +118,13 @@ func (d *decoder) syntax(err error) {
 		}
 		text = m[2]
 	}
-	if d.secret {
+	switch {
+	case d.secret:
 		// The library's texts may quote what it read.
 		text = "syntax error"
+	case strings.HasPrefix(text, "unknown anchor"):
+		// It would quote the value, which may be a password.
+		text = `a value that begins with "*" must be in quotes`
 	}
 	d.fail(&yaml.Node{Line: line, Column: 1}, "", "not valid YAML: %s; check the indentation, colons and quotes near this line", text)
 }
@@ -201,7 +205,7 @@ func (d *decoder) mapping(path string, n *yaml.Node, known fields, unknown func(
 		d.keys[p], d.values[p] = k, v
 		if read := known[k.Value]; read != nil {
 			if v.Kind == yaml.AliasNode {
-				d.fail(v, p, "found a YAML alias (*%s); aliases are not supported: write the value out", v.Value)
+				d.alias(v, p)
 				continue
 			}
 			read(p, v)
@@ -217,6 +221,46 @@ func (d *decoder) mapping(path string, n *yaml.Node, known fields, unknown func(
 	}
 }
 
+// alias refuses a YAML alias.
+func (d *decoder) alias(v *yaml.Node, path string) {
+	name := "*" + v.Value
+	if d.secret {
+		name = "its name is not shown"
+	}
+	d.fail(v, path, "found a YAML alias (%s); aliases are not supported: write the value out", name)
+}
+
+// open reads a mapping whose keys are the user's. what names them in the errors.
+func (d *decoder) open(path string, n *yaml.Node, what string, each func(path string, k, v *yaml.Node)) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.fail(n, path, "found %s, expected a mapping of %s", d.found(n), what)
+		return
+	}
+	seen := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if k.Kind != yaml.ScalarNode {
+			d.fail(k, path, "found %s as a key, expected a word", d.found(k))
+			continue
+		}
+		p := join(path, d.keyName(k))
+		if first := seen[k.Value]; first != nil {
+			d.fail(k, p, "duplicate key; it is already set in line %d: remove one", first.Line)
+			continue
+		}
+		seen[k.Value] = k
+		d.keys[p], d.values[p] = k, v
+		if v.Kind == yaml.AliasNode {
+			d.alias(v, p)
+			continue
+		}
+		each(p, k, v)
+	}
+}
+
 func (d *decoder) unknownKey(k *yaml.Node, path string, known []string) {
 	if near := nearest(k.Value, known); near != "" {
 		d.fail(k, path, "unknown key; did you mean %q?", near)
@@ -228,10 +272,10 @@ func (d *decoder) unknownKey(k *yaml.Node, path string, known []string) {
 
 // plainKey is what a key of ours looks like; anything else in a secrets file may be a
 // piece of a key or a token that lost its indentation.
-var plainKey = regexp.MustCompile(`^[a-z][a-z-]{0,30}$`)
+var plainKey = regexp.MustCompile(`^[a-z][a-z_-]{0,30}$`)
 
 func (d *decoder) keyName(k *yaml.Node) string {
-	if d.secret && !plainKey.MatchString(k.Value) {
+	if (d.secret && !plainKey.MatchString(k.Value)) || strings.Contains(k.Value, "@") { // of a URL with a password
 		return "(key not shown)"
 	}
 	if plainKey.MatchString(k.Value) || (len(k.Value) > 0 && len(k.Value) <= 60 && !strings.ContainsAny(k.Value, " \t\r\n.[]\"'\\") && strconv.Quote(k.Value) == `"`+k.Value+`"`) {
@@ -264,7 +308,7 @@ func (d *decoder) sequence(path string, n *yaml.Node, what string, each func(pat
 		p := path + "[" + strconv.Itoa(i) + "]"
 		d.values[p] = v
 		if v.Kind == yaml.AliasNode {
-			d.fail(v, p, "found a YAML alias (*%s); aliases are not supported: write the value out", v.Value)
+			d.alias(v, p)
 			continue
 		}
 		each(p, v)
@@ -284,6 +328,14 @@ func (d *decoder) text(path string, n *yaml.Node, expected string) (string, bool
 	}
 	if n.Tag == "!!binary" {
 		d.fail(n, path, "found binary data, expected %s", expected)
+		return "", false
+	}
+	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") { // its word is lost from the value
+		d.fail(n, path, "found a value that begins with \"!\", which is YAML's mark for a type, expected %s; put the value in quotes", expected)
+		return "", false
+	}
+	if n.Anchor != "" { // and so is this one
+		d.fail(n, path, "found a value that begins with \"&\", which is YAML's mark for a name, expected %s; put the value in quotes", expected)
 		return "", false
 	}
 	if n.Value == "" {

@@ -176,6 +176,10 @@ func parse(name string, data []byte, resolve func(string) ([]byte, error)) *pars
 			}}, nil)
 		},
 		"cluster": func(at string, v *yaml.Node) { d.cluster(at, v, &cfg.Cluster) },
+		"registries": func(at string, v *yaml.Node) {
+			cfg.Registries = &Registries{}
+			d.registries(at, v, cfg.Registries)
+		},
 		"secrets": func(_ string, v *yaml.Node) { secrets = v },
 	}, func(at string, k, _ *yaml.Node) bool {
 		base := strings.TrimSuffix(k.Value, "+")
@@ -187,6 +191,7 @@ func parse(name string, data []byte, resolve func(string) ([]byte, error)) *pars
 	})
 	d.checkLinks(cfg.Network.Interfaces)
 	d.checkCIDRs(cfg)
+	d.checkAddresses(cfg)
 	if cfg.Cluster.NodeName == "" {
 		cfg.Cluster.NodeName = cfg.Hostname
 	}
@@ -211,15 +216,19 @@ func secretsKey(root *yaml.Node) *yaml.Node {
 
 // clusterKeys are the supported keys below cluster; a test compares them with the reader.
 var clusterKeys = []string{
-	"cluster-cidr", "cluster-dns", "cluster-domain", "flannel-backend", "flannel-iface", "https-listen-port",
-	"kube-apiserver-arg", "kube-controller-manager-arg", "kube-proxy-arg", "kube-scheduler-arg", "kubelet-arg",
-	"node-label", "node-name", "node-taint", "server", "service-cidr", "tls-san", "token", "write-kubeconfig-mode",
+	"advertise-address", "advertise-port", "bind-address", "cluster-cidr", "cluster-dns", "cluster-domain",
+	"default-local-storage-path", "disable", "disable-default-registry-endpoint", "disable-helm-controller",
+	"flannel-backend", "flannel-iface", "https-listen-port", "kube-apiserver-arg", "kube-controller-manager-arg",
+	"kube-proxy-arg", "kube-scheduler-arg", "kubelet-arg", "node-ip", "node-label", "node-name", "node-taint",
+	"resolv-conf", "server", "service-cidr", "service-node-port-range", "tls-san", "token", "write-kubeconfig-mode",
 }
 
 // serverKeys are those that make no sense on an agent.
 var serverKeys = []string{
-	"cluster-cidr", "cluster-dns", "cluster-domain", "flannel-backend", "https-listen-port", "kube-apiserver-arg",
-	"kube-controller-manager-arg", "kube-scheduler-arg", "service-cidr", "tls-san", "write-kubeconfig-mode",
+	"advertise-address", "advertise-port", "bind-address", "cluster-cidr", "cluster-dns", "cluster-domain",
+	"default-local-storage-path", "disable", "disable-helm-controller", "flannel-backend", "https-listen-port",
+	"kube-apiserver-arg", "kube-controller-manager-arg", "kube-scheduler-arg", "service-cidr",
+	"service-node-port-range", "tls-san", "write-kubeconfig-mode",
 }
 
 // agent checks what only an agent's configuration needs.

@@ -175,6 +175,18 @@ cluster:
   flannel-iface: eth0
   flannel-backend: host-gw
   write-kubeconfig-mode: "0644"
+  node-ip: 192.168.1.5
+  bind-address: [192.168.1.5]
+  advertise-address: 192.168.1.9
+  advertise-port: 443
+  service-node-port-range: 20000-22767
+  default-local-storage-path: /var/lib/rancher/volumes
+  resolv-conf: /etc/rancher/k3s/resolv.conf
+  disable: traefik,servicelb
+  disable+: [coredns, traefik]
+  disable-helm-controller: true
+  disable-network-policy: true
+  disable-default-registry-endpoint: true
   kubelet-arg: [v=2]
   kube-apiserver-arg: [v=3]
   kube-controller-manager-arg: [v=4]
@@ -185,6 +197,9 @@ secrets: secrets.yaml
 	cfg, err := config.Parse("server.yaml", []byte(text), resolveTest)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !cfg.Cluster.Disabled("coredns") || cfg.Cluster.Disabled("local-storage") {
+		t.Errorf("Disabled says otherwise than %v", cfg.Cluster.Disable)
 	}
 	cfg.Secrets = nil
 	const want = `{Role:server Hostname:kitchen-pi Network:{Interfaces:[` +
@@ -203,7 +218,9 @@ secrets: secrets.yaml
 	}
 	const wantCluster = `{Server: Token:abcdefghijklmnop NodeName:kitchen.home NodeLabels:[disk=ssd example.com/rack=3] NodeTaints:[dedicated=gpu:NoSchedule] ` +
 		`TLSSANs:[a.example 10.0.0.1 B.example] ClusterCIDR:10.52.0.0/16 ServiceCIDR:10.53.0.0/16 ClusterDNS:10.53.0.10 ClusterDomain:home.local HTTPSListenPort:7443 ` +
-		`FlannelIface:eth0 FlannelBackend:host-gw KubeconfigMode:420 KubeletArgs:[v=2] APIServerArgs:[v=3] ControllerMgrArgs:[v=4] SchedulerArgs:[v=5] ProxyArgs:[v=6]}`
+		`NodeIP:192.168.1.5 BindAddress:192.168.1.5 AdvertiseAddress:192.168.1.9 AdvertisePort:443 NodePorts:20000-22767 ` +
+		`LocalStoragePath:/var/lib/rancher/volumes ResolvConf:/etc/rancher/k3s/resolv.conf ` +
+		`FlannelIface:eth0 FlannelBackend:host-gw KubeconfigMode:420 NoDefaultEndpoint:true Disable:[coredns helm-controller servicelb traefik] KubeletArgs:[v=2] APIServerArgs:[v=3] ControllerMgrArgs:[v=4] SchedulerArgs:[v=5] ProxyArgs:[v=6]}`
 	if got := fmt.Sprintf("%+v", cfg.Cluster); got != wantCluster {
 		t.Errorf("cluster = %s\nwant      %s", got, wantCluster)
 	}
@@ -350,6 +367,96 @@ func FuzzSecrets(f *testing.F) {
 		cfg, err := config.Parse("f.yaml", []byte("secrets: secrets.yaml"), func(string) ([]byte, error) { return data, nil })
 		if (cfg == nil) == (err == nil) {
 			t.Fatalf("Parse = %v, %v, want one of the two", cfg, err)
+		}
+	})
+}
+
+func TestRegistriesAreRead(t *testing.T) {
+	const text = `
+registries:
+  mirrors:
+    docker.io:
+      endpoint: [https://registry.example.com:5000, "mirror.example/v2/hub"]
+      rewrite: {"^library/(.*)": "hub/$1", "(?P<all>.*)": "x/${all}$$"}
+    "*": {endpoint: http://192.168.1.2:5000}
+  configs:
+    registry.example.com:5000:
+      auth: {username: me, password: "hunter2"}
+      tls: {ca_file: ca.crt, cert_file: /var/lib/rancher/c.crt, key_file: /var/lib/rancher/c.key}
+    quay.io: {auth: {auth: bWU6aHVudGVyMg==}}
+    ghcr.io: {auth: {identity_token: hunter2}}
+    docker.io:
+secrets: secrets.yaml
+`
+	cfg, err := config.Parse("server.yaml", []byte(text), resolveTest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := cfg.Registries
+	hub := r.Mirrors["docker.io"]
+	if len(hub.Endpoints) != 2 || len(hub.Rewrites) != 2 || hub.Rewrites[0].Replace != "hub/$1" || r.Mirrors["*"].Endpoints[0] != "http://192.168.1.2:5000" {
+		t.Errorf("mirrors = %+v", r.Mirrors)
+	}
+	own := r.Configs["registry.example.com:5000"]
+	if *own.Auth != (config.RegistryAuth{Username: "me", Password: "hunter2"}) || own.TLS.CAFile != "/etc/rancher/k3s/ca.crt" || own.TLS.KeyFile != "/var/lib/rancher/c.key" {
+		t.Errorf("configs = %+v", own)
+	}
+	if a := r.Configs["quay.io"].Auth; *a != (config.RegistryAuth{Username: "me", Password: "hunter2"}) {
+		t.Errorf("base64 credentials were not read")
+	}
+	if a := r.Configs["ghcr.io"].Auth; a.IdentityToken != "hunter2" {
+		t.Errorf("the token was not read")
+	}
+	if _, ok := r.Configs["docker.io"]; !ok {
+		t.Errorf("an empty entry was lost; it keeps docker.io out of \"*\"")
+	}
+	if text := fmt.Sprintf("%v %+v %#v", *cfg, *own.Auth, own); strings.Contains(text, "hunter2") {
+		t.Errorf("a password is printed: %s", text)
+	}
+}
+
+// TestRegistryPasswordsNeverAppearInMistakes breaks a section in many ways; every value
+// that is a secret is "hunter2".
+func TestRegistryPasswordsNeverAppearInMistakes(t *testing.T) {
+	for _, text := range []string{
+		"configs: {a.example: {auth: {username: me, password: *hunter2}}}",
+		"configs: {a.example: {auth: {username: me, password: &hunter2 x}}}",
+		"configs: {a.example: {auth: {username: me, password: !hunter2 x}}}",
+		"configs: {a.example: {auth: {username: me, password: [hunter2]}}}",
+		"configs: {a.example: {auth: {username: me, hunter2: password}}}",
+		"configs: {a.example: {auth: {username: me, Hunter2x: password}}}",
+		"configs: {a.example: {auth: hunter2}}",
+		"configs: {a.example: {auth: {auth: hunter2}}}",
+		"configs: {a.example: {auth: {identity_token: {hunter2: x}}}}",
+		"configs: {a.example: {tls: {key: hunter2}}}",
+		"mirrors: {a.example: {endpoint: [\"https://me:hunter2@b.example\"]}}",
+		"mirrors: {a.example: {endpoint: [\"https://me:hunter2%zz@b.example\"]}}",
+		"mirrors: {a.example: {endpoint: [\"me:hunter2@b.example\"]}}",
+		"mirrors: {\"https://me:hunter2@b.example\": {endpoint: [c.example]}}",
+		"configs: {a.example: {auth: {username: me, password: \"hunter2}}}",
+		"configs:\n  a.example:\n    auth:\n      password: hunter2\n     username: x\n",
+	} {
+		_, err := config.ParseRegistries("registries.yaml", []byte(text))
+		if err == nil {
+			t.Errorf("ParseRegistries(%s) = nil, want a mistake", text)
+		} else if strings.Contains(strings.ToLower(err.Error()), "hunter2") {
+			t.Errorf("the mistake shows a secret: %v", err)
+		}
+	}
+}
+
+// FuzzRegistries is FuzzParse for a registries.yaml.
+func FuzzRegistries(f *testing.F) {
+	f.Add([]byte("mirrors: {docker.io: {endpoint: [https://a.example], rewrite: {\"^a/(.*)\": \"b/$1\"}}}\nconfigs: {a.example: {auth: {username: a, password: b}}}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := config.ParseRegistries("r.yaml", data)
+		if (r == nil) == (err == nil) {
+			t.Fatalf("ParseRegistries = %v, %v, want one of the two", r, err)
+		}
+		if err != nil {
+			if _, again := config.ParseRegistries("r.yaml", data); again.Error() != err.Error() {
+				t.Errorf("two runs differ:\n%v\n%v", err, again)
+			}
 		}
 	})
 }

@@ -22,6 +22,9 @@ const (
 	AgentImages     = StateDir + "/k3s/agent/images"
 	ServerManifests = StateDir + "/k3s/server/manifests"
 
+	// DefaultLocalStorage holds the volumes of the StorageClass local-path (k3s's place).
+	DefaultLocalStorage = StateDir + "/k3s/storage"
+
 	// HostsFile and ResolvFile are what /etc/hosts and /etc/resolv.conf link to.
 	// PID 1 writes HostsFile once, before the node starts; then the node process owns it.
 	HostsFile  = "/run/keelson/hosts"

@@ -151,6 +151,27 @@ func parseCert(text string) (*x509.Certificate, error) {
 	return c, nil
 }
 
+// parseCerts reads one or more certificates.
+func parseCerts(text string) error {
+	for n := 0; ; n++ {
+		block, rest := pem.Decode([]byte(text))
+		switch {
+		case block == nil && n == 0:
+			return errNotPEM
+		case block == nil && strings.TrimSpace(text) != "":
+			return errors.New("found something else after the certificates; was a line lost when they were copied?")
+		case block == nil:
+			return nil
+		case block.Type != "CERTIFICATE":
+			return errors.New("found a PEM block of another kind, expected BEGIN CERTIFICATE")
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return errors.New("found a damaged certificate; was a line lost when it was copied?")
+		}
+		text = string(rest)
+	}
+}
+
 // parseKey reads exactly one private key: PKCS#8, SEC 1 or PKCS#1, not encrypted.
 func parseKey(text string) (crypto.Signer, error) {
 	block, rest := pem.Decode([]byte(text))
