@@ -92,9 +92,13 @@ func prepare(o Options) (*builder, userFiles, error) {
 	if b.progress == nil {
 		b.progress = silent{}
 	}
+	var cfg *config.Config
 	if o.ConfigPath != "" {
 		node, secrets, err := config.Files(o.ConfigPath)
 		if err != nil {
+			return nil, files, err
+		}
+		if cfg, err = config.Load(o.ConfigPath); err != nil {
 			return nil, files, err
 		}
 		files.config = append(files.config, dataFile(config.FileName, node))
@@ -102,6 +106,7 @@ func prepare(o Options) (*builder, userFiles, error) {
 			files.config = append(files.config, dataFile(config.SecretsName, secrets))
 		}
 	}
+	b.traefik = wantsTraefik(cfg)
 	if files.manifests, err = embedManifests(o.Manifests); err != nil {
 		return nil, files, err
 	}

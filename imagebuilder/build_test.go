@@ -84,7 +84,7 @@ func standIns(t *testing.T, arch string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		reftool.Missing(t, fmt.Errorf("go build cmd/pause: %v\n%s", err, out))
 	}
-	for _, name := range []string{"init", "node", "runc", "containerd-shim-runc-v2", "bridge", "host-local", "loopback", "portmap"} {
+	for _, name := range []string{"init", "node", "runc", "containerd-shim-runc-v2", "bridge", "host-local", "loopback", "portmap", "traefik"} {
 		if err := os.Link(pause, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}

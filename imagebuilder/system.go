@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ import (
 )
 
 // systemFormat changes when the files of a cached system change their meaning.
-const systemFormat = "1"
+const systemFormat = "2"
 
 // Files of a system in the cache.
 const (
@@ -81,6 +82,7 @@ type builder struct {
 	cache    string
 	memo     *memo
 	progress Progress
+	traefik  bool // the root has Traefik's image
 }
 
 // path returns the file of a system.
@@ -108,7 +110,8 @@ func programNames(dir string) ([]string, error) {
 }
 
 // systemKey digests everything a system depends on: this builder itself (its program file holds the
-// boards, the overlays and all code), the package lock and the node's programs.
+// boards, the overlays and all code), the package lock and the node's programs. So a system
+// with Traefik and one without are two.
 func (b *builder) systemKey(lock []byte) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -130,10 +133,14 @@ func (b *builder) systemKey(lock []byte) (string, error) {
 		return "", err
 	}
 	for _, n := range names {
+		if n == traefikProgram && !b.traefik {
+			continue
+		}
 		if err := add(n, filepath.Join(b.opts.Programs, n)); err != nil {
 			return "", err
 		}
 	}
+	fmt.Fprintf(h, "traefik\x00%t", b.traefik)
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
@@ -308,13 +315,28 @@ func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, module
 	if err != nil {
 		return err
 	}
-	var pauseImage strings.Builder
-	if err := oci.WriteArchive(&pauseImage, oci.Pause(pause, b.board.Arch), set.Epoch()); err != nil {
+	temp := s.path("images") // gone when their bytes are in the root's image
+	if err := os.Mkdir(temp, 0o755); err != nil {
 		return err
 	}
+	defer os.RemoveAll(temp)
+	images := map[string]string{"pause.tar": filepath.Join(temp, "pause.tar")}
+	if err := create(images["pause.tar"], func(w io.Writer) error {
+		return oci.WriteArchive(w, oci.Pause(pause, b.board.Arch), set.Epoch())
+	}); err != nil {
+		return err
+	}
+	inside := map[string]string{}
+	if b.traefik {
+		file, err := b.makeTraefik(temp, set)
+		if err != nil {
+			return err
+		}
+		images[traefikArchive] = file
+		inside[path.Join(rootfs.ImagesDir, traefikArchive)] = filepath.Join(b.opts.Programs, traefikProgram)
+	}
 	root, err := rootfs.Assemble(ctx, rootfs.Input{
-		Board: b.board, Packages: set, Modules: modules, Programs: b.opts.Programs, Version: b.opts.Version,
-		Images: map[string][]byte{"pause.tar": []byte(pauseImage.String())},
+		Board: b.board, Packages: set, Modules: modules, Programs: b.opts.Programs, Version: b.opts.Version, Images: images,
 	})
 	if err != nil {
 		return err
@@ -345,7 +367,7 @@ func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, module
 		return fmt.Errorf("the root needs %d bytes, the partition root-a of board %s has %d: make it larger in boards/%s/board.yaml", s.info.Tree.Size, b.board.Name, room, b.board.Name)
 	}
 	return create(s.path(sbomFile), func(w io.Writer) error {
-		return b.writeSBOM(w, set, root, sums)
+		return b.writeSBOM(w, set, root, sums, inside)
 	})
 }
 
@@ -435,15 +457,15 @@ func (s *system) seal() error {
 	return os.WriteFile(s.path(infoFile), text, 0o644)
 }
 
-// writeSBOM writes the SPDX document of the root.
-func (b *builder) writeSBOM(w io.Writer, set *pkgs.Set, root *tree.Tree, sums map[string]tree.Sum) error {
+// writeSBOM writes the SPDX document of the root. inside is sbom.Input's.
+func (b *builder) writeSBOM(w io.Writer, set *pkgs.Set, root *tree.Tree, sums map[string]tree.Sum, inside map[string]string) error {
 	kernel, err := set.Kernel()
 	if err != nil {
 		return err
 	}
 	return sbom.Write(w, sbom.Input{
 		Board: b.board.Name, Version: b.opts.Version, Root: root, Sums: sums,
-		Packages: set.Packages(), Outside: []string{loaderPackage, kernel.Package.Name}, Epoch: set.Epoch(),
+		Packages: set.Packages(), Outside: []string{loaderPackage, kernel.Package.Name}, Inside: inside, Epoch: set.Epoch(),
 	})
 }
 

@@ -8,6 +8,9 @@
 //	link PATH TARGET
 //
 // MODE is octal, PATH is relative to the root. Owners are always root. "#" starts a comment.
+//
+// Two folders are no overlays, they are in the node process itself: "manifests", the packaged
+// components' objects, and "charts", a folder per Helm chart.
 package overlays
 
 import (
@@ -19,8 +22,14 @@ import (
 	"strings"
 )
 
-//go:embed all:base
-var embedded embed.FS
+var (
+	//go:embed all:base
+	embedded embed.FS
+	//go:embed all:manifests
+	manifests embed.FS
+	//go:embed all:charts
+	charts embed.FS
+)
 
 // Base is the overlay of every root: the folders, links and the few files of /etc.
 const Base = "base"
@@ -31,6 +40,21 @@ type Entry struct {
 	Mode   fs.FileMode // with type bits
 	Target string      // of a link
 	Data   []byte      // of a file
+}
+
+// Manifests returns the files of the packaged components, at their paths below the
+// auto-deploy folder. They have placeholders: see package cluster/addon/packaged.
+func Manifests() fs.FS { return below(manifests, "manifests") }
+
+// Charts returns the packaged Helm charts, a folder each.
+func Charts() fs.FS { return below(charts, "charts") }
+
+func below(fsys fs.FS, folder string) fs.FS {
+	sub, err := fs.Sub(fsys, folder)
+	if err != nil {
+		panic("BUG: " + err.Error()) // only an invalid path fails
+	}
+	return sub
 }
 
 // Read returns the entries of the overlay name, in the order of its manifest.

@@ -61,3 +61,18 @@ func TestManifestFaultsNameTheLine(t *testing.T) {
 		})
 	}
 }
+
+func TestManifestsAndChartsAreAtTheirRoots(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fsys fs.FS
+		want string
+	}{
+		{"manifests", Manifests(), "coredns.yaml"},
+		{"charts", Charts(), "traefik/Chart.yaml"},
+	} {
+		if data, err := fs.ReadFile(c.fsys, c.want); err != nil || len(data) == 0 {
+			t.Errorf("%s: %s has %d bytes, %v, want the file", c.name, c.want, len(data), err)
+		}
+	}
+}

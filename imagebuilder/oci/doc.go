@@ -1,8 +1,8 @@
 // Package oci makes the container images that Keelson brings along, as archives, and
 // reads the archives that a user embeds in an image.
 //
-// What is written is an OCI image layout in one tar, one image with one uncompressed
-// layer, plus the manifest.json that "docker load" wants:
+// What is written is an OCI image layout in one tar, one image with one layer, plain or
+// compressed with zstd, plus the manifest.json that "docker load" wants:
 //
 //	oci-layout  index.json  manifest.json  blobs/sha256/{config, layer, manifest}
 //

@@ -4,6 +4,9 @@ package oci
 const (
 	PauseRef   = "keelson.dev/pause:1"
 	BusyboxRef = "keelson.dev/busybox:1"
+	// TraefikRef has the version that the module imagebuilder/traefik pins; the chart in
+	// overlays/charts/traefik asks for it. A test there compares the three.
+	TraefikRef = "keelson.dev/traefik:3.7.13"
 )
 
 // Pause returns the sandbox image: the static program pause, run as nobody.
@@ -14,6 +17,30 @@ func Pause(program []byte, arch string) Image {
 		Files:      []File{{Path: "pause", Mode: 0o755, Data: program}},
 		Entrypoint: []string{"/pause"},
 		User:       "65535:65535",
+	}
+}
+
+// Traefik returns the image of the ingress controller: the static program and, as one PEM
+// file where Go looks for it, the certificate authorities that ACME and HTTPS backends need.
+// It can be run with a read-only root: its data go to volumes at /data and /tmp.
+func Traefik(program, authorities []byte, arch string) Image {
+	return Image{
+		Ref:      TraefikRef,
+		Arch:     arch,
+		Compress: true,
+		Files: []File{
+			{Path: "traefik", Mode: 0o755, Data: program},
+			{Path: "etc", Mode: 0o755, Dir: true},
+			{Path: "etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/root:/bin/false\ntraefik:x:65532:65532:traefik:/:/bin/false\n")},
+			{Path: "etc/group", Mode: 0o644, Data: []byte("root:x:0:\ntraefik:x:65532:\n")},
+			{Path: "etc/ssl", Mode: 0o755, Dir: true},
+			{Path: "etc/ssl/certs", Mode: 0o755, Dir: true},
+			{Path: "etc/ssl/certs/ca-certificates.crt", Mode: 0o644, Data: authorities},
+			{Path: "data", Mode: 0o755, Dir: true},
+			{Path: "tmp", Mode: 0o1777, Dir: true},
+		},
+		Entrypoint: []string{"/traefik"},
+		User:       "65532:65532",
 	}
 }
 

@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/klauspost/compress/zstd"
 )
@@ -197,6 +199,84 @@ func TestInspectRefusesWhatANodeCannotUse(t *testing.T) {
 	found, err := inspect(retar(t, good, noLayout), "amd64")
 	if err != nil || len(found) != 1 || found[0].Ref != PauseRef {
 		t.Errorf("Inspect of a docker archive = %v, %v", found, err)
+	}
+}
+
+// TestTraefikImageHasACompressedLayer unpacks the layer as a container runtime does: by the
+// manifest's media type, and by the digest of the tar in the configuration.
+func TestTraefikImageHasACompressedLayer(t *testing.T) {
+	program := bytes.Repeat([]byte("a program that compresses well. "), 1<<15)
+	b := testArchive(t, Traefik(program, []byte("authorities"), "arm64"))
+	if !bytes.Equal(b, testArchive(t, Traefik(program, []byte("authorities"), "arm64"))) {
+		t.Error("second archive differs")
+	}
+	if len(b) > len(program)/10 {
+		t.Errorf("the archive has %d bytes for a program of %d that compresses well", len(b), len(program))
+	}
+	if found, err := inspect(b, "arm64"); err != nil || len(found) != 1 || found[0].Ref != TraefikRef {
+		t.Errorf("Inspect = %v, %v", found, err)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("tar", "-C", dir, "-xf", "-")
+	cmd.Stdin = bytes.NewReader(b)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v\n%s", err, out)
+	}
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := index.Image(manifest.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := config.Config; c.User != "65532:65532" || !slices.Equal(c.Entrypoint, []string{"/traefik"}) || config.Architecture != "arm64" {
+		t.Errorf("configuration = %+v, want user 65532 and /traefik", c)
+	}
+	layers, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := layers.Layers[0].MediaType; got != types.OCILayerZStd {
+		t.Errorf("media type of the layer = %s, want %s", got, types.OCILayerZStd)
+	}
+	packed, err := os.ReadFile(filepath.Join(dir, "blobs", "sha256", layers.Layers[0].Digest.Hex))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec, err := zstd.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	plain, err := io.ReadAll(dec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum, _, err := v1.SHA256(bytes.NewReader(plain)); err != nil || sum != config.RootFS.DiffIDs[0] {
+		t.Errorf("digest of the unpacked layer = %v, %v; the configuration has %v", sum, err, config.RootFS.DiffIDs[0])
+	}
+	var names []string
+	for tr := tar.NewReader(bytes.NewReader(plain)); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, h.Name)
+	}
+	if want := []string{"data/", "etc/", "etc/group", "etc/passwd", "etc/ssl/", "etc/ssl/certs/", "etc/ssl/certs/ca-certificates.crt", "tmp/", "traefik"}; !slices.Equal(names, want) {
+		t.Errorf("files = %v, want %v", names, want)
 	}
 }
 

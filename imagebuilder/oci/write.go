@@ -15,7 +15,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -31,6 +30,9 @@ type Image struct {
 	Ref   string // full name with tag, "keelson.dev/pause:1"
 	Arch  string // GOARCH
 	Files []File
+	// Compress makes a layer compressed with zstd: the node's store keeps the layer beside the
+	// unpacked files, and a system's archives are read anew at every boot.
+	Compress bool
 	// Config as in the OCI image configuration.
 	Entrypoint, Cmd, Env []string
 	User                 string
@@ -48,7 +50,11 @@ type File struct {
 // WriteArchive writes the image as an archive; all its times are epoch.
 func WriteArchive(w io.Writer, img Image, epoch time.Time) error {
 	epoch = epoch.UTC().Truncate(time.Second)
-	layer, err := layerTar(img.Files, epoch)
+	tarred, err := layerTar(img.Files, epoch)
+	if err != nil {
+		return fmt.Errorf("oci: image %s: %w", img.Ref, err)
+	}
+	layer, err := newLayer(tarred, img.Compress)
 	if err != nil {
 		return fmt.Errorf("oci: image %s: %w", img.Ref, err)
 	}
@@ -63,9 +69,9 @@ func WriteArchive(w io.Writer, img Image, epoch time.Time) error {
 }
 
 // build returns the image with its configuration.
-func build(img Image, layer []byte, epoch time.Time) (v1.Image, error) {
+func build(img Image, layer *layer, epoch time.Time) (v1.Image, error) {
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	built, err := mutate.AppendLayers(base, static.NewLayer(layer, types.OCIUncompressedLayer))
+	built, err := mutate.AppendLayers(base, layer)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +119,7 @@ func layerTar(files []File, epoch time.Time) ([]byte, error) {
 }
 
 // writeLayout writes the tar of the OCI layout.
-func writeLayout(w io.Writer, img Image, built v1.Image, layer []byte, epoch time.Time) error {
+func writeLayout(w io.Writer, img Image, built v1.Image, layer *layer, epoch time.Time) error {
 	manifest, err := built.RawManifest()
 	if err != nil {
 		return err
@@ -127,10 +133,6 @@ func writeLayout(w io.Writer, img Image, built v1.Image, layer []byte, epoch tim
 		return err
 	}
 	configDigest, err := built.ConfigName()
-	if err != nil {
-		return err
-	}
-	layerDigest, _, err := v1.SHA256(bytes.NewReader(layer))
 	if err != nil {
 		return err
 	}
@@ -152,7 +154,7 @@ func writeLayout(w io.Writer, img Image, built v1.Image, layer []byte, epoch tim
 	docker, err := json.Marshal([]dockerManifest{{
 		Config:   blob(configDigest),
 		RepoTags: []string{img.Ref},
-		Layers:   []string{blob(layerDigest)},
+		Layers:   []string{blob(layer.digest)},
 	}})
 	if err != nil {
 		return err
@@ -162,7 +164,7 @@ func writeLayout(w io.Writer, img Image, built v1.Image, layer []byte, epoch tim
 		name string
 		data []byte
 	}
-	blobs := []member{{blob(digest), manifest}, {blob(configDigest), config}, {blob(layerDigest), layer}}
+	blobs := []member{{blob(digest), manifest}, {blob(configDigest), config}, {blob(layer.digest), layer.packed}}
 	slices.SortFunc(blobs, func(a, b member) int { return cmp.Compare(a.name, b.name) })
 	tw := tar.NewWriter(w)
 	for _, dir := range []string{"blobs/", "blobs/sha256/"} {

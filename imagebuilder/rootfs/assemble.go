@@ -27,12 +27,12 @@ type Input struct {
 	Programs string
 	// Version is Keelson's, for /etc/os-release.
 	Version string
-	// Images are OCI archives for the node's store: file name ("pause.tar") to content.
-	Images map[string][]byte
+	// Images are OCI archives for the node's store: file name ("pause.tar") to the file with its content.
+	Images map[string]string
 }
 
-// imagesDir is config.SystemImages, relative to the root.
-const imagesDir = "usr/share/keelson/images"
+// ImagesDir is config.SystemImages, relative to the root.
+const ImagesDir = "usr/share/keelson/images"
 
 // programs are Keelson's own and Go's programs: name in Input.Programs → path in the root.
 var programs = []struct{ name, path string }{
@@ -159,7 +159,7 @@ func addModules(t *tree.Tree, in Input) error {
 	return t.AddAll(entries)
 }
 
-func addImages(t *tree.Tree, images map[string][]byte) error {
+func addImages(t *tree.Tree, images map[string]string) error {
 	names := make([]string, 0, len(images))
 	for n := range images {
 		names = append(names, n)
@@ -169,7 +169,7 @@ func addImages(t *tree.Tree, images map[string][]byte) error {
 		if path.Base(n) != n {
 			return fmt.Errorf("image %q: want a file name", n)
 		}
-		if err := t.AddData(path.Join(imagesDir, n), 0o644, images[n], tree.Origin{Kind: tree.Keelson, Name: "image " + strings.TrimSuffix(n, ".tar")}); err != nil {
+		if err := t.AddFile(path.Join(ImagesDir, n), 0o644, images[n], tree.Origin{Kind: tree.Keelson, Name: "image " + strings.TrimSuffix(n, ".tar")}); err != nil {
 			return err
 		}
 	}

@@ -123,27 +123,36 @@ func (d *debian) addFrom(name string) error {
 
 // addCertificates adds all certificate authorities as one PEM file, where Go and OpenSSL look for it.
 func (d *debian) addCertificates() error {
-	p, err := d.set.Package(certificates)
+	all, err := Authorities(d.set)
 	if err != nil {
 		return err
+	}
+	return d.tree.AddData("etc/ssl/certs/ca-certificates.crt", 0o644, all, tree.Origin{Kind: tree.Debian, Name: certificates})
+}
+
+// Authorities returns all certificate authorities of Debian's package as one PEM file.
+func Authorities(set *pkgs.Set) ([]byte, error) {
+	p, err := set.Package(certificates)
+	if err != nil {
+		return nil, err
 	}
 	files, err := filepath.Glob(filepath.Join(p.Dir, filepath.FromSlash(certificatesDir), "*.crt"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(files) == 0 {
-		return fmt.Errorf("package %s: no certificate in %s", p.Name, certificatesDir)
+		return nil, fmt.Errorf("package %s: no certificate in %s", p.Name, certificatesDir)
 	}
 	var all bytes.Buffer
 	for _, f := range files { // Glob sorts
 		text, err := os.ReadFile(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all.Write(bytes.TrimRight(text, "\n"))
 		all.WriteByte('\n')
 	}
-	return d.tree.AddData("etc/ssl/certs/ca-certificates.crt", 0o644, all.Bytes(), tree.Origin{Kind: tree.Debian, Name: p.Name})
+	return all.Bytes(), nil
 }
 
 // addFirmware adds the files below usr/lib/firmware that patterns name, of whichever package has them,

@@ -89,8 +89,12 @@ func standIns(t *testing.T) string {
 
 func assemble(t *testing.T, o *opened) *tree.Tree {
 	t.Helper()
+	archive := filepath.Join(t.TempDir(), "archive")
+	if err := os.WriteFile(archive, []byte("an archive"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tr, err := Assemble(context.Background(), Input{Board: o.board, Packages: o.set, Modules: o.modules, Programs: standIns(t),
-		Version: "1.2.3", Images: map[string][]byte{"pause.tar": []byte("an archive")}})
+		Version: "1.2.3", Images: map[string]string{"pause.tar": archive}})
 	if err != nil {
 		t.Fatal(err)
 	}

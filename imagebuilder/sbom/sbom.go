@@ -8,7 +8,8 @@
 //     code covers them all. Directories have no content and no entry; SPDX has none for them.
 //   - A symbolic link is a file whose content is its target; a comment says so.
 //   - A file of Debian's is EXPANDED_FROM_ARCHIVE its package; generated files are GENERATED_FROM Keelson.
-//   - A program is GENERATED_FROM its main module, and STATIC_LINKs every module in it.
+//   - A program is GENERATED_FROM its main module, and STATIC_LINKs every module in it; so does
+//     the archive of a container image that a program is in.
 //   - A package that the image has outside of the root (boot loader) is CONTAINed by the image.
 //   - Licences are NOASSERTION: they are in the packages' own sources, and not guessed here.
 //
@@ -50,7 +51,9 @@ type Input struct {
 	Packages []pkgs.Package
 	// Outside names those that the image has outside of the root.
 	Outside []string
-	Epoch   time.Time
+	// Inside are the Go programs in container images: path of the image in Root to the program's file.
+	Inside map[string]string
+	Epoch  time.Time
 }
 
 // The parts of an SPDX document that we write, in the order of the specification.
@@ -255,6 +258,9 @@ func (b *builder) origin(e *tree.Entry, id string) error {
 		return b.program(e, id)
 	case tree.Keelson:
 		b.relate(id, "GENERATED_FROM", keelsonID)
+		if program, ok := b.in.Inside[e.Path]; ok {
+			return b.program(&tree.Entry{Path: e.Path, File: program}, id)
+		}
 		return nil
 	}
 	return fmt.Errorf("%s: unknown origin %q", e.Path, e.Origin.Kind)
@@ -304,8 +310,8 @@ const keelsonModule = "github.com/keelson-os/keelson"
 
 // module adds a Go module and returns its identifier.
 func (b *builder) module(m *debug.Module) string {
-	if m.Replace != nil {
-		m = m.Replace
+	if r := m.Replace; r != nil && r.Version != "" && r.Version != "(devel)" { // else a folder with a copy of the module
+		m = r
 	}
 	if m.Path == keelsonModule {
 		return keelsonID

@@ -182,6 +182,7 @@ func TestModulesAreThoseThatWereLinked(t *testing.T) {
 	}{
 		{"plain", debug.Module{Path: "a.example/m/v2", Version: "v2.0.1"}, "a.example/m/v2", "v2.0.1"},
 		{"replaced", debug.Module{Path: "a.example/m", Version: "v1.0.0", Replace: &debug.Module{Path: "b.example/fork", Version: "v1.0.1"}}, "b.example/fork", "v1.0.1"},
+		{"replaced by a folder", debug.Module{Path: "a.example/m", Version: "v1.0.0", Replace: &debug.Module{Path: "../copy", Version: "(devel)"}}, "a.example/m", "v1.0.0"},
 		{"not released", debug.Module{Path: "a.example/m", Version: "(devel)"}, "a.example/m", "1.2.3"},
 		{"this repository", debug.Module{Path: keelsonModule, Version: "(devel)"}, "keelson", "1.2.3"},
 	} {
@@ -190,6 +191,35 @@ func TestModulesAreThoseThatWereLinked(t *testing.T) {
 		if p.Name != c.path || p.VersionInfo != c.version {
 			t.Errorf("%s: got %s %s, want %s %s", c.name, p.Name, p.VersionInfo, c.path, c.version)
 		}
+	}
+}
+
+func TestProgramInsideAnImageIsAccountedFor(t *testing.T) {
+	in := sample(t)
+	node, ok := in.Root.Get("usr/bin/node")
+	if !ok {
+		t.Fatal("the sample has no program")
+	}
+	const image = "usr/share/keelson/images/x.tar"
+	if err := in.Root.AddData(image, 0o644, []byte("an archive"), tree.Origin{Kind: tree.Keelson, Name: "image x"}); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if in.Sums, err = in.Root.Sums(); err != nil {
+		t.Fatal(err)
+	}
+	in.Inside = map[string]string{image: node.File}
+	d := parsed(t, written(t, in))
+	linked := func(path string) (out []string) {
+		for _, r := range d.Relationships {
+			if r.Element == "SPDXRef-File-"+hash(path) && r.Type == "STATIC_LINK" {
+				out = append(out, r.Related)
+			}
+		}
+		return out
+	}
+	if got, want := linked(image), linked("usr/bin/node"); len(got) == 0 || !slices.Equal(got, want) {
+		t.Errorf("modules of the image = %v, want the program's %v", got, want)
 	}
 }
 
