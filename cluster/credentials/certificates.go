@@ -26,6 +26,9 @@ const (
 // UserFlannel is the user of the node's network part; ClusterRole of the same name.
 const UserFlannel = "system:k3s-controller"
 
+// UserDNS is the user of the node's cluster DNS; ClusterRole of the same name.
+const UserDNS = "system:coredns"
+
 // AuthProxyName is the only client name that the API server's aggregation layer may use.
 const AuthProxyName = userAuthProxy
 
@@ -40,10 +43,12 @@ const (
 	ClientScheduler         = "client-scheduler"
 	ServingController       = nameControllerTLS + "/" + nameControllerTLS
 	ServingScheduler        = nameSchedulerTLS + "/" + nameSchedulerTLS
+	ServingMetrics          = "serving-metrics-server"
 	ServingKubelet          = "serving-kubelet"
 	ClientKubelet           = "client-kubelet"
 	ClientProxy             = "client-kube-proxy"
 	ClientFlannel           = "client-k3s-controller"
+	ClientDNS               = "client-coredns"
 	ServerCA                = "server-ca"
 	ClientCA                = "client-ca"
 	RequestHeaderCA         = "request-header-ca"
@@ -56,6 +61,7 @@ const (
 	KubeconfigKubelet       = "kubelet.kubeconfig"
 	KubeconfigProxy         = "kubeproxy.kubeconfig"
 	KubeconfigFlannel       = "k3scontroller.kubeconfig"
+	KubeconfigDNS           = "coredns.kubeconfig"
 	authenticationFile      = "authentication.yaml"
 )
 
@@ -90,6 +96,12 @@ func (s *Store) certificates(addresses []netip.Addr) []certificate {
 			api.DNSNames = append(api.DNSNames, san)
 		}
 	}
+	// Where the user says the API is. The node may not have the address yet.
+	for _, a := range []netip.Addr{s.cluster.NodeIP, s.cluster.BindAddress, s.cluster.AdvertiseAddress} {
+		if a.IsValid() && !slices.Contains(api.IPs, a) {
+			api.IPs = append(api.IPs, a)
+		}
+	}
 	kubelet := pki.Request{
 		CommonName: userNodePrefix + s.nodeName, Organizations: []string{groupNodes}, Server: true,
 		DNSNames: []string{s.nodeName, "localhost"},
@@ -105,10 +117,13 @@ func (s *Store) certificates(addresses []netip.Addr) []certificate {
 		client(tls, ClientScheduler, userScheduler),
 		local(ServingController, nameControllerTLS),
 		local(ServingScheduler, nameSchedulerTLS),
+		// The name under which the API server's aggregation layer asks for the Service.
+		{tls, ServingMetrics, s.serverCA, pki.Request{CommonName: "metrics-server", Server: true, DNSNames: []string{"metrics-server.kube-system.svc"}}},
 		{agent, ServingKubelet, s.serverCA, kubelet},
 		client(agent, ClientKubelet, userNodePrefix+s.nodeName, groupNodes),
 		client(agent, ClientProxy, userProxy),
 		client(agent, ClientFlannel, UserFlannel),
+		client(agent, ClientDNS, UserDNS),
 	}
 }
 

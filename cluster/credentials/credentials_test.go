@@ -127,6 +127,16 @@ func TestServingCertificatesFollowTheAddress(t *testing.T) {
 	}
 }
 
+func TestMetricsCertificateHasTheServicesName(t *testing.T) {
+	s, l := testStore(t)
+	if err := s.Ensure(nil, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := certificateIn(t, filepath.Join(l.ServerTLS(), ServingMetrics+".crt")).VerifyHostname("metrics-server.kube-system.svc"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNewRefusesConfigurationWithoutSecrets(t *testing.T) {
 	if _, err := New(layout.Default(), &config.Config{}, "pi", quiet); err == nil || !strings.Contains(err.Error(), "secrets") {
 		t.Errorf("New() = %v, want an error that names the secrets", err)

@@ -22,6 +22,7 @@ func (s *Store) kubeconfigs() error {
 		{filepath.Join(agent, KubeconfigKubelet), filepath.Join(agent, ClientKubelet)},
 		{filepath.Join(agent, KubeconfigProxy), filepath.Join(agent, ClientProxy)},
 		{filepath.Join(agent, KubeconfigFlannel), filepath.Join(agent, ClientFlannel)},
+		{filepath.Join(agent, KubeconfigDNS), filepath.Join(agent, ClientDNS)},
 	} {
 		text := kubeconfig(s.server(),
 			"certificate-authority: "+filepath.Join(agent, ServerCA+".crt"),

@@ -30,6 +30,14 @@ func grants() []grant {
 			{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch"}},
 			{APIGroups: []string{""}, Resources: []string{"nodes/status"}, Verbs: []string{"patch"}},
 		},
+	}, {
+		name: credentials.UserDNS,
+		user: credentials.UserDNS,
+		rules: []rbacv1.PolicyRule{
+			// Pods: "autopath" and "pods verified" of a user's coredns-custom.
+			{APIGroups: []string{""}, Resources: []string{"services", "namespaces", "pods"}, Verbs: []string{"list", "watch"}},
+			{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"list", "watch"}},
+		},
 	}}
 }
 
