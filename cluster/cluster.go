@@ -50,6 +50,11 @@ func Run(ctx context.Context, c *config.Config, l layout.Layout, log *slog.Logge
 	if n.name, err = nodeName(c); err != nil {
 		return err
 	}
+	if f := c.Cluster.ResolvConf; f != "" {
+		if _, err := os.Stat(f); err != nil {
+			return fmt.Errorf("resolv-conf: %w: put the file there, or remove the key to take the node's own", err)
+		}
+	}
 	if err := n.prepare(); err != nil {
 		return err
 	}
@@ -60,7 +65,10 @@ func Run(ctx context.Context, c *config.Config, l layout.Layout, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	n.watch = address.New(l.Hosts, []string{n.name, hostname}, c.Cluster.FlannelIface, log)
+	n.watch = address.New(address.Options{
+		HostsFile: l.Hosts, Names: []string{n.name, hostname}, Interface: c.Cluster.FlannelIface,
+		NodeIP: c.Cluster.NodeIP, Services: c.Cluster.ServiceCIDR, Log: log,
+	})
 	return sequence.Run(ctx, log, notify, n.components(), n.ready)
 }
 

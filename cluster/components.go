@@ -1,12 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
 	"time"
 
-	"github.com/keelson-os/keelson/cluster/addon/manifest"
 	"github.com/keelson-os/keelson/cluster/address"
 	"github.com/keelson-os/keelson/cluster/apiserver"
 	"github.com/keelson-os/keelson/cluster/cni"
@@ -20,6 +20,7 @@ import (
 	"github.com/keelson-os/keelson/cluster/kubelet"
 	"github.com/keelson-os/keelson/cluster/proxy"
 	"github.com/keelson-os/keelson/cluster/rbac"
+	"github.com/keelson-os/keelson/cluster/registries"
 	"github.com/keelson-os/keelson/cluster/scheduler"
 	"github.com/keelson-os/keelson/cluster/sequence"
 	"k8s.io/client-go/kubernetes"
@@ -33,9 +34,13 @@ func (n *node) components() []sequence.Component {
 	ca := filepath.Join(l.ServerTLS(), credentials.ServerCA+".crt")
 	plugins := filepath.Join(l.Kubelet, "volumeplugins")
 
+	registry := registries.New(registries.Options{
+		Dir: l.RegistryConfig(), Section: n.config.Registries, File: filepath.Join(l.Etc, "registries.yaml"),
+		NoDefaultEndpoint: c.NoDefaultEndpoint, Log: n.log,
+	})
 	runtime := containerd.New(containerd.Options{
 		Root: l.ContainerdRoot(), State: l.ContainerdState(), Socket: l.ContainerdSocket(),
-		RegistryConfig: l.RegistryConfig(), CNIBin: l.CNIBin, CNIConf: l.CNIConf(),
+		RegistryConfig: l.RegistryConfig(), RegistryAuths: registry.Auths, CNIBin: l.CNIBin, CNIConf: l.CNIConf(),
 	})
 
 	list := []sequence.Component{
@@ -55,14 +60,26 @@ func (n *node) components() []sequence.Component {
 			},
 			Ready: exists(l.DatastoreSocket()),
 		}, {
+			Name:  "registries",
+			Setup: registry.Setup,
+			Run:   registry.Run,
+		}, {
 			Name:  "containerd",
+			After: []string{"registries"},
 			Run:   runtime.Run,
 			Ready: runtime.Ready,
 		}, {
 			Name:  "images",
 			After: []string{"containerd"},
 			Setup: func(ctx context.Context) error {
-				return images.Import(ctx, l.ContainerdSocket(), l.ContainerdRoot(), l.Images, l.AgentImages(), n.log, n.status)
+				o := images.Options{
+					Socket: l.ContainerdSocket(), Root: l.ContainerdRoot(),
+					System: l.Images, User: l.AgentImages(), Log: n.log, Status: n.status,
+				}
+				if c.Disabled("traefik") {
+					o.Except = []string{"traefik.tar"}
+				}
+				return images.Import(ctx, o)
 			},
 		}, {
 			Name:  "apiserver",
@@ -70,7 +87,7 @@ func (n *node) components() []sequence.Component {
 			Run: func(ctx context.Context) error {
 				return apiserver.Run(ctx, apiserver.Options{
 					TLS: l.ServerTLS(), AuthenticationFile: n.store.AuthenticationFile(), DatastoreSocket: l.DatastoreSocket(),
-					Port: c.HTTPSListenPort, ServiceCIDR: c.ServiceCIDR, ClusterDomain: c.ClusterDomain,
+					Port: c.HTTPSListenPort, BindAddress: c.BindAddress, NodePorts: c.NodePorts.String(), ServiceCIDR: c.ServiceCIDR, ClusterDomain: c.ClusterDomain,
 					AdvertiseAddress: address.Stable, UserFlags: c.APIServerArgs,
 				})
 			},
@@ -109,20 +126,6 @@ func (n *node) components() []sequence.Component {
 		},
 		n.endpoints(),
 		{
-			Name:  "manifests",
-			After: []string{"controller-manager"},
-			Run: func(ctx context.Context) error {
-				cfg, err := n.rest()
-				if err != nil {
-					return err
-				}
-				applier, err := manifest.New(cfg, filepath.Join(l.Server(), "manifests"), n.log)
-				if err != nil {
-					return err
-				}
-				return applier.Run(ctx)
-			},
-		}, {
 			Name: "kubelet",
 			// After the controller manager: see controllermanager.ReadyURL.
 			After: []string{"images", "controller-manager"},
@@ -130,7 +133,7 @@ func (n *node) components() []sequence.Component {
 			Run: func(ctx context.Context) error {
 				return kubelet.Run(ctx, kubelet.Options{
 					NodeName: n.name, Agent: l.Agent(), Root: l.Kubelet, PodLogs: filepath.Join(l.Logs, "pods"),
-					ContainerdSocket: l.ContainerdSocket(), ResolvConf: l.Resolv,
+					ContainerdSocket: l.ContainerdSocket(), ResolvConf: n.resolvConf(),
 					ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
 					Labels: c.NodeLabels, Taints: c.NodeTaints, VolumePluginDir: plugins, UserFlags: c.KubeletArgs,
 				})
@@ -148,6 +151,7 @@ func (n *node) components() []sequence.Component {
 			Ready: healthy(proxy.ReadyURL),
 		},
 	}
+	list = append(list, n.addons()...)
 	if c.FlannelBackend == "none" {
 		list = append(list, sequence.Component{
 			Name: "network",
@@ -168,6 +172,7 @@ func (n *node) components() []sequence.Component {
 // endpoints follows the node's address.
 func (n *node) endpoints() sequence.Component {
 	ready := make(chan struct{})
+	c := n.config.Cluster
 	return sequence.Component{
 		Name:  "endpoints",
 		After: []string{"apiserver"},
@@ -177,7 +182,7 @@ func (n *node) endpoints() sequence.Component {
 				return err
 			}
 			first := true
-			return endpoints.Keep(ctx, client, n.config.Cluster.HTTPSListenPort, n.watch.Subscribe(), n.log, func() {
+			return endpoints.Keep(ctx, client, cmp.Or(c.AdvertiseAddress, c.BindAddress), cmp.Or(c.AdvertisePort, c.HTTPSListenPort), n.watch.Subscribe(), n.log, func() {
 				if first {
 					close(ready)
 				}
@@ -209,6 +214,9 @@ func (n *node) network() sequence.Component {
 		Ready: network.Ready,
 	}
 }
+
+// resolvConf is the file with the resolvers of the node, which pods and cluster DNS use too.
+func (n *node) resolvConf() string { return cmp.Or(n.config.Cluster.ResolvConf, n.layout.Resolv) }
 
 // client has all rights. It is for the node's own controllers.
 func (n *node) client() (kubernetes.Interface, error) {

@@ -49,7 +49,7 @@ func TestChooseTable(t *testing.T) {
 		{"cable of the user's link out", []link{pulled, eth1}, nil, "eth0", "10.0.0.5", "eth0", 5},
 		{"IPv6 only", []link{{name: "eth0", index: 2, up: true, carrier: true, addrs: ips("2001:db8::5")}}, nil, "", "192.0.0.8", LinkName, 2},
 	} {
-		got := choose(tc.links, tc.routes, tc.iface)
+		got := choose(tc.links, tc.routes, tc.iface, netip.Addr{})
 		if got.Primary.String() != tc.want || got.Link != tc.link || len(got.All) != tc.all {
 			t.Errorf("%s: choose() = %v on %s of %v, want %s on %s of %d", tc.name, got.Primary, got.Link, got.All, tc.want, tc.link, tc.all)
 		}
@@ -61,5 +61,24 @@ func TestHostsGivesEachNameOnce(t *testing.T) {
 	want := "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n192.0.0.8 node pi\n"
 	if got != want {
 		t.Errorf("hosts() = %q, want %q", got, want)
+	}
+}
+
+func TestNodeIPIsTheOnlyPrimary(t *testing.T) {
+	links := []link{
+		{name: "eth0", index: 2, up: true, carrier: true, addrs: ips("10.0.0.5")},
+		{name: "eth1", index: 3, up: true, addrs: ips("192.168.1.7", "192.168.1.8")},
+		{name: "eth2", index: 4, addrs: ips("192.168.2.7")},
+	}
+	routes := []route{{link: 2}}
+	for _, tc := range []struct{ nodeIP, want, link string }{
+		{"192.168.1.8", "192.168.1.8", "eth1"}, // its cable is out
+		{"192.168.2.7", Stable.String(), LinkName},
+		{"172.16.0.1", Stable.String(), LinkName},
+	} {
+		got := choose(links, routes, "eth0", netip.MustParseAddr(tc.nodeIP))
+		if got.Primary.String() != tc.want || got.Link != tc.link || len(got.All) != 4 {
+			t.Errorf("choose() for node-ip %s = %v on %s of %v, want %s on %s of 4", tc.nodeIP, got.Primary, got.Link, got.All, tc.want, tc.link)
+		}
 	}
 }

@@ -47,15 +47,17 @@ type route struct {
 }
 
 // choose picks the node's addresses. The primary one is, in this order:
-//  1. on the link that the user named,
-//  2. the source address or else the first address of the best default route's link,
-//  3. the first address of any link that is up, by index,
-//  4. Stable.
+//  1. the address that the user wants (node-ip); Stable while no link has it, never another:
+//     of two networks the user chose one,
+//  2. on the link that the user named,
+//  3. the source address or else the first address of the best default route's link,
+//  4. the first address of any link that is up, by index,
+//  5. Stable.
 //
-// In 2 and 3 a link whose cable is out counts only if there is no other: it keeps its address
+// In 3 and 4 a link whose cable is out counts only if there is no other: it keeps its address
 // and its routes for the cable's return, but on another network the node is reached
 // elsewhere. IPv6 addresses are reachable but never primary: pods have IPv4 addresses only.
-func choose(links []link, routes []route, iface string) Addresses {
+func choose(links []link, routes []route, iface string, nodeIP netip.Addr) Addresses {
 	links = slices.Clone(links)
 	slices.SortFunc(links, func(a, b link) int { return cmp.Compare(a.index, b.index) })
 	routes = slices.Clone(routes)
@@ -77,6 +79,12 @@ func choose(links []link, routes []route, iface string) Addresses {
 	slices.SortFunc(out.All, netip.Addr.Compare)
 	out.All = slices.Compact(out.All)
 
+	if nodeIP.IsValid() {
+		if i := slices.IndexFunc(up, func(l link) bool { return slices.Contains(l.addrs, nodeIP) }); i >= 0 {
+			out.Primary, out.Link = nodeIP, up[i].name
+		}
+		return out
+	}
 	named := slices.DeleteFunc(slices.Clone(up), func(l link) bool { return iface == "" || l.name != iface })
 	for _, candidates := range [][]link{named, connected, up} {
 		if a, name, ok := primary(candidates, routes); ok {

@@ -24,25 +24,34 @@ import (
 // Watcher follows the node's addresses. Setup must have returned before the other
 // methods are used; those may then be called concurrently.
 type Watcher struct {
-	hostsFile string
-	names     []string
-	iface     string
-	log       *slog.Logger
+	o Options
 
 	mu          sync.Mutex
 	current     Addresses
 	subscribers []chan Addresses
 }
 
-// New returns a Watcher that keeps hostsFile, in which the node's names get its primary
-// address. iface is the link that the user wants as the main one; empty: the default route's.
-func New(hostsFile string, names []string, iface string, log *slog.Logger) *Watcher {
-	return &Watcher{hostsFile: hostsFile, names: names, iface: iface, log: log}
+// Options say what to follow and where to write it.
+type Options struct {
+	HostsFile string     // in which the node's names get its primary address
+	Names     []string   // of the node
+	Interface string     // the link that the user wants as the main one; empty: the default route's
+	NodeIP    netip.Addr // the address that the user wants; zero: any of that link
+	// Services is the network of ClusterIPs. It gets a route to keelson0.
+	Services netip.Prefix
+	Log      *slog.Logger
 }
+
+// New returns a Watcher that has not looked yet.
+func New(o Options) *Watcher { return &Watcher{o: o} }
 
 // Setup makes keelson0, finds the addresses and writes the hosts file.
 func (w *Watcher) Setup(context.Context) error {
-	if err := ensureLink(); err != nil {
+	l, err := ensureLink()
+	if err != nil {
+		return err
+	}
+	if err := ensureRoute(l, w.o.Services); err != nil {
 		return err
 	}
 	return w.update()
@@ -80,7 +89,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			return nil
 		}
 		// The kernel drops a subscriber that is too slow (ENOBUFS): subscribe again, and look.
-		w.log.Warn("subscribe to address changes again", "err", err)
+		w.o.Log.Warn("subscribe to address changes again", "err", err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -151,16 +160,19 @@ func (w *Watcher) update() error {
 	if err != nil {
 		return err
 	}
-	now := choose(links, routes, w.iface)
+	now := choose(links, routes, w.o.Interface, w.o.NodeIP)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.Equal(w.current) {
 		return nil
 	}
-	if err := writeHosts(w.hostsFile, hosts(now.Primary, w.names)); err != nil {
+	if err := writeHosts(w.o.HostsFile, hosts(now.Primary, w.o.Names)); err != nil {
 		return err
 	}
-	w.log.Info("node address", "primary", now.Primary, "link", now.Link, "all", now.All)
+	if w.o.NodeIP.IsValid() && now.Primary != w.o.NodeIP {
+		w.o.Log.Warn("node-ip: no link of this node has this address; other nodes and the network of pods do not reach the node until one does", "node-ip", w.o.NodeIP, "addresses", now.All)
+	}
+	w.o.Log.Info("node address", "primary", now.Primary, "link", now.Link, "all", now.All)
 	w.current = now
 	for _, c := range w.subscribers {
 		select {
@@ -174,23 +186,37 @@ func (w *Watcher) update() error {
 
 // ensureLink makes keelson0 with the stable address. A link of that name that exists
 // already is taken as it is, whatever its kind.
-func ensureLink() error {
+func ensureLink() (netlink.Link, error) {
 	l, err := netlink.LinkByName(LinkName)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: LinkName}}); err != nil {
-			return fmt.Errorf("add dummy link %s: %w", LinkName, err)
+			return nil, fmt.Errorf("add dummy link %s: %w", LinkName, err)
 		}
 		l, err = netlink.LinkByName(LinkName)
 	}
 	if err != nil {
-		return fmt.Errorf("find link %s: %w", LinkName, err)
+		return nil, fmt.Errorf("find link %s: %w", LinkName, err)
 	}
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: Stable.AsSlice(), Mask: net.CIDRMask(32, 32)}}
 	if err := netlink.AddrReplace(l, addr); err != nil {
-		return fmt.Errorf("add address %s to link %s: %w", Stable, LinkName, err)
+		return nil, fmt.Errorf("add address %s to link %s: %w", Stable, LinkName, err)
 	}
 	if err := netlink.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set link %s up: %w", LinkName, err)
+		return nil, fmt.Errorf("set link %s up: %w", LinkName, err)
+	}
+	return l, nil
+}
+
+// ensureRoute sends what this host's processes address to ClusterIPs to keelson0. kube-proxy
+// gives such a packet its real destination before it leaves, but the kernel wants a route
+// first, and a machine without a cable has none.
+func ensureRoute(l netlink.Link, services netip.Prefix) error {
+	r := &netlink.Route{
+		LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK,
+		Dst: &net.IPNet{IP: services.Masked().Addr().AsSlice(), Mask: net.CIDRMask(services.Bits(), 32)},
+	}
+	if err := netlink.RouteReplace(r); err != nil {
+		return fmt.Errorf("add route to services %s on link %s: %w", services, LinkName, err)
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ type Options struct {
 	AuthenticationFile string
 	DatastoreSocket    string
 	Port               int
+	BindAddress        netip.Addr // served beside the loopback address; zero: every address is
+	NodePorts          string     // range of ports, such as 30000-32767
 	ServiceCIDR        netip.Prefix
 	ClusterDomain      string
 	AdvertiseAddress   netip.Addr // an address that the node always has
@@ -53,6 +55,9 @@ func (o Options) flags() flags.List {
 		"kubelet-client-key=" + tls(credentials.ClientAPIServer+".key"),
 		"kubelet-certificate-authority=" + tls(credentials.ServerCA+".crt"),
 		"kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+		// The ClusterIP of an aggregated API cannot be reached from the host without a route,
+		// which a node without a cable does not have; its endpoint can.
+		"enable-aggregator-routing=true",
 		"requestheader-client-ca-file=" + tls(credentials.RequestHeaderCA+".crt"),
 		"requestheader-allowed-names=" + credentials.AuthProxyName,
 		"requestheader-extra-headers-prefix=X-Remote-Extra-",
@@ -62,7 +67,7 @@ func (o Options) flags() flags.List {
 		"proxy-client-key-file=" + tls(credentials.ClientAuthProxy+".key"),
 
 		"service-cluster-ip-range=" + o.ServiceCIDR.String(),
-		"service-node-port-range=30000-32767",
+		"service-node-port-range=" + o.NodePorts,
 
 		"etcd-servers=unix://" + o.DatastoreSocket,
 		"storage-backend=etcd3",
@@ -92,6 +97,13 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if err := s.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
 		return err
+	}
+	if o.BindAddress.IsValid() {
+		l, err := listen(ctx, o.BindAddress, o.Port)
+		if err != nil {
+			return err
+		}
+		s.SecureServing.Listener = l // closed by the server
 	}
 	completed, err := s.Complete(ctx)
 	if err != nil {

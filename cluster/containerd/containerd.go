@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/version"
 	"github.com/containerd/log"
+	"github.com/keelson-os/keelson/config"
 )
 
 // SandboxImage is the image of a pod's first process. It comes with the system.
@@ -26,8 +27,10 @@ type Options struct {
 	State          string // until the next boot
 	Socket         string
 	RegistryConfig string // certs.d
-	CNIBin         string
-	CNIConf        string
+	// RegistryAuths returns the credentials by host. It is called when Run is.
+	RegistryAuths func() map[string]config.RegistryAuth
+	CNIBin        string
+	CNIConf       string
 }
 
 // Containerd is one containerd. Make it with New, call Run once.
@@ -51,6 +54,13 @@ func (c *Containerd) Ready(ctx context.Context) error {
 
 func (c *Containerd) config() *srvconfig.Config {
 	o := c.options
+	// In memory only. Pods' own pull secrets come first.
+	auths := map[string]any{}
+	for host, a := range o.RegistryAuths() {
+		auths[host] = map[string]any{"auth": map[string]any{
+			"username": a.Username, "password": a.Password, "identitytoken": a.IdentityToken,
+		}}
+	}
 	return &srvconfig.Config{
 		Version: version.ConfigVersion,
 		Root:    o.Root,
@@ -67,7 +77,7 @@ func (c *Containerd) config() *srvconfig.Config {
 			"io.containerd.cri.v1.images": map[string]any{
 				"snapshotter":   "overlayfs",
 				"pinned_images": map[string]any{"sandbox": SandboxImage},
-				"registry":      map[string]any{"config_path": o.RegistryConfig},
+				"registry":      map[string]any{"config_path": o.RegistryConfig, "configs": auths},
 				// How often the snapshots' sizes are read, seconds. They only feed eviction;
 				// 60 instead of 10 saves walking every snapshot's metadata.
 				"stats_collect_period": 60,

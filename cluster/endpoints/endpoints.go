@@ -24,8 +24,9 @@ import (
 const name = "kubernetes" // of the Service and of its slice
 
 // Keep writes the slice now and whenever an address comes through the channel, until ctx
-// ends. What fails is tried again. ready is called after the first write.
-func Keep(ctx context.Context, client kubernetes.Interface, port int, addresses <-chan address.Addresses, log *slog.Logger, ready func()) error {
+// ends. What fails is tried again. ready is called after the first write. A valid
+// advertise stands for the node's address, whatever that is.
+func Keep(ctx context.Context, client kubernetes.Interface, advertise netip.Addr, port int, addresses <-chan address.Addresses, log *slog.Logger, ready func()) error {
 	var want netip.Addr
 	var retry <-chan time.Time
 	for {
@@ -34,6 +35,9 @@ func Keep(ctx context.Context, client kubernetes.Interface, port int, addresses 
 			return nil
 		case a := <-addresses:
 			want = a.Primary
+			if advertise.IsValid() {
+				want = advertise
+			}
 		case <-retry:
 		}
 		retry = nil

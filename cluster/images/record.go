@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -56,6 +57,21 @@ func (r *record) write() error {
 		return err
 	}
 	return os.Rename(tmp, r.path)
+}
+
+// replace records e for an archive and returns the images that were recorded for it before
+// and that no archive has now.
+func (r *record) replace(path string, e entry) []string {
+	old := r.Files[path].Images
+	r.Files[path] = e
+	return slices.DeleteFunc(slices.Clone(old), func(name string) bool {
+		for _, e := range r.Files {
+			if slices.Contains(e.Images, name) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // forget drops entries whose file is gone.

@@ -100,3 +100,15 @@ func TestKnownAfterRestartAndUnknownAfterChange(t *testing.T) {
 		t.Errorf("forget() left %v", r.Files)
 	}
 }
+
+func TestReplaceTellsWhichImagesNoArchiveHasAnyMore(t *testing.T) {
+	r := readRecord(filepath.Join(t.TempDir(), "record.json"))
+	r.replace("a.tar", entry{Images: []string{"app:1", "shared:1"}})
+	r.replace("b.tar", entry{Images: []string{"shared:1"}})
+	if got := r.replace("a.tar", entry{Images: []string{"app:2"}}); len(got) != 1 || got[0] != "app:1" {
+		t.Errorf("replace() = %v, want app:1: b.tar still has shared:1", got)
+	}
+	if got := r.replace("a.tar", entry{Images: []string{"app:2"}}); len(got) != 0 {
+		t.Errorf("replace() by the same = %v, want nothing", got)
+	}
+}

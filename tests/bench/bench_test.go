@@ -50,7 +50,7 @@ func TestLookIsReadAndJudged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"| PC image, compressed | 130 MB | ≤ 120 MB | misses by 10.0 MB (8 %) |",
+		"| PC image, compressed, without Traefik | 130 MB | ≤ 120 MB | misses by 10.0 MB (8 %) |",
 		"| rebuild, nothing changed | 3.00 s | ≤ 10.0 s | pass |",
 		"| idle writes to the state partition | 0.43 kB/s | ≤ 1.00 kB/s | pass |",
 		"| idle CPU of the node process, of one core | 1.00 % | ≤ 2.00 % | pass; emulated",

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -112,7 +113,7 @@ func (b *bench) build(ctx context.Context) error {
 	}
 	var err error
 	began := time.Now()
-	if b.lab, err = harness.NewLab(ctx, b.dir, nil, args...); err != nil {
+	if b.lab, err = harness.NewLab(ctx, b.dir, harness.WithoutTraefik, args...); err != nil {
 		return err
 	}
 	if b.o.cold {
@@ -152,20 +153,33 @@ func (b *bench) build(ctx context.Context) error {
 	}
 	b.r.imageRaw, b.r.imageStored = st.Size(), stat.Blocks*512
 
-	// The compressed image has no busybox: it is what a user downloads.
-	compressed := filepath.Join(b.dir, "compressed.img")
-	zargs := []string{"build", "--board", "pc", "--allow-moved-packages", "--config", server, "--out", compressed, "--compress", "zst"}
+	if b.r.imageCompressed, err = b.compressed(ctx, server); err != nil {
+		return err
+	}
+	full := filepath.Join(b.lab.Cluster, "full.yaml")
+	if err := os.WriteFile(full, bytes.Replace(text, []byte("  disable: [traefik] "), []byte("  # disable: [traefik] "), 1), 0o600); err != nil {
+		return err
+	}
+	b.r.imageWithTraefik, err = b.compressed(ctx, full)
+	return err
+}
+
+// compressed returns the size of the compressed image of a configuration, in bytes. It has no
+// busybox: it is what a user downloads.
+func (b *bench) compressed(ctx context.Context, config string) (int64, error) {
+	image := filepath.Join(b.dir, "compressed.img")
+	args := []string{"build", "--board", "pc", "--allow-moved-packages", "--config", config, "--out", image, "--compress", "zst"}
 	if b.o.cold {
-		zargs = append(zargs, "--cache", filepath.Join(b.dir, "cache"))
+		args = append(args, "--cache", filepath.Join(b.dir, "cache"))
 	}
-	if _, err := b.lab.Run(ctx, zargs...); err != nil {
-		return err
+	if _, err := b.lab.Run(ctx, args...); err != nil {
+		return 0, err
 	}
-	if st, err = os.Stat(compressed + ".zst"); err != nil {
-		return err
+	st, err := os.Stat(image + ".zst")
+	if err != nil {
+		return 0, err
 	}
-	b.r.imageCompressed = st.Size()
-	return os.Remove(compressed + ".zst")
+	return st.Size(), os.Remove(image + ".zst")
 }
 
 // node makes a machine of the given memory whose folder is removed by the caller.
@@ -176,7 +190,16 @@ func (b *bench) node(name string, memoryMB int) (*harness.Node, error) {
 // bootLimit is how long a boot may take, emulated, on a busy host.
 const bootLimit = 15 * time.Minute
 
-// small asks whether a node gets ready in 512 MiB.
+// smallPod is a pod of the user's.
+const smallPod = `apiVersion: v1
+kind: Pod
+metadata: {name: user, namespace: default}
+spec:
+  containers:
+  - {name: user, image: "keelson.dev/busybox:1", imagePullPolicy: Never, command: [sleep, "86400"]}
+`
+
+// small asks whether a node gets ready in 512 MiB, and runs a pod.
 func (b *bench) small(ctx context.Context) (err error) {
 	n, err := b.node("small", 512)
 	if err != nil {
@@ -192,6 +215,12 @@ func (b *bench) small(ctx context.Context) (err error) {
 		return nil
 	}
 	b.r.smallReady = boot.Ready
+	if _, err = n.KubectlInput(ctx, smallPod, "apply", "-f", "-"); err == nil {
+		_, err = n.Kubectl(ctx, "wait", "pod/user", "--for=condition=Ready", "--timeout=300s")
+	}
+	if err != nil {
+		b.r.smallError = strings.SplitN(err.Error(), "\n", 2)[0]
+	}
 	return nil
 }
 

@@ -25,6 +25,10 @@ var (
 	logs string
 )
 
+// buildArgs are every lab's. mitigations=off: emulation has nothing to protect and a third of
+// its time to win.
+var buildArgs = []string{"--embed-image", harness.Busybox, "--manifest", "testdata/app.yaml", "--karg", "mitigations=off"}
+
 func TestMain(m *testing.M) {
 	if os.Getenv("KEELSON_QEMU") != "1" {
 		fmt.Println("scenarios run with KEELSON_QEMU=1, see make test")
@@ -65,8 +69,7 @@ func setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// mitigations=off: emulation has nothing to protect and a third of its time to win.
-	lab, err = harness.NewLab(ctx, dir, nil, "--embed-image", harness.Busybox, "--manifest", "testdata/app.yaml", "--karg", "mitigations=off")
+	lab, err = harness.NewLab(ctx, dir, harness.WithoutTraefik, buildArgs...)
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}

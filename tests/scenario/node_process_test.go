@@ -7,11 +7,26 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keelson-os/keelson/tests/harness"
 )
 
 // apiLimit is how long the API may be away when the node process died. Under KVM it is a
 // few seconds; the promise is for emulation.
 const apiLimit = 60 * time.Second
+
+// findNode prints the process ids of the node's own program, not of a kubectl or ctr of the same file.
+const findNode = `for p in /proc/[0-9]*; do [ "$(readlink $p/exe)" = /usr/bin/node ] && tr '\0' ' ' < $p/cmdline | grep -q '^/bin/node *$' && echo ${p#/proc/}; done; true`
+
+// nodeProcess returns the process id of the node process.
+func nodeProcess(t *testing.T, ctx context.Context, n *harness.Node) string {
+	t.Helper()
+	found := strings.Fields(inProbe(t, ctx, n, findNode))
+	if len(found) != 1 {
+		t.Fatalf("node processes %q, want one", found)
+	}
+	return found[0]
+}
 
 // TestNodeProcessMayDieTenTimes kills the node process ten times in a row, from a
 // privileged pod that sees it. Each time PID 1 starts another, the API is back within
@@ -22,16 +37,11 @@ func TestNodeProcessMayDieTenTimes(t *testing.T) {
 	up(t, ctx, n)
 	appRuns(t, ctx, n)
 	before := mustPods(t, ctx, n, "app=web")
-	// The node's own program, not a kubectl or ctr of the same file.
-	const find = `for p in /proc/[0-9]*; do [ "$(readlink $p/exe)" = /usr/bin/node ] && tr '\0' ' ' < $p/cmdline | grep -q '^/bin/node *$' && echo ${p#/proc/}; done; true`
 	for k := range 10 {
-		old := strings.Fields(inProbe(t, ctx, n, find))
-		if len(old) != 1 {
-			t.Fatalf("kill %d: node processes %q, want one", k+1, old)
-		}
+		old := nodeProcess(t, ctx, n)
 		// The connection dies with the process, so kubectl's verdict means nothing.
 		limit, cancel := within(ctx, 30*time.Second, "exec of kill")
-		_, _ = n.Kubectl(limit, "exec", "probe", "--", "kill", "-9", old[0])
+		_, _ = n.Kubectl(limit, "exec", "probe", "--", "kill", "-9", old)
 		cancel()
 		killed := time.Now()
 		var pid []string
@@ -45,9 +55,9 @@ func TestNodeProcessMayDieTenTimes(t *testing.T) {
 		eventually(t, ctx, 3*time.Minute, "a new node process that serves exec", func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 			defer cancel()
-			out, err := n.Kubectl(ctx, "exec", "probe", "--", "sh", "-c", find)
-			if pid = strings.Fields(out); err == nil && (len(pid) != 1 || pid[0] == old[0]) {
-				err = fmt.Errorf("node processes %q, want one other than %s", pid, old[0])
+			out, err := n.Kubectl(ctx, "exec", "probe", "--", "sh", "-c", findNode)
+			if pid = strings.Fields(out); err == nil && (len(pid) != 1 || pid[0] == old) {
+				err = fmt.Errorf("node processes %q, want one other than %s", pid, old)
 			}
 			return err
 		})

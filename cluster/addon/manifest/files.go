@@ -28,37 +28,69 @@ type stamp struct {
 	mtime int64 // nanoseconds
 }
 
-// scan returns the manifests below dir with their stamps. A folder that is not there has none.
-func scan(dir string) (map[string]stamp, error) {
-	found := map[string]stamp{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+// found is a manifest in the folder.
+type found struct {
+	stamp   stamp
+	skipped bool // a .skip file is beside it
+	linked  bool // it is behind a link to a folder, hence not ours to remove
+}
+
+// scan returns the manifests below dir. A folder that is not there has none. Links to files
+// and to folders are followed, but a linked folder's links to folders are not: they may turn
+// in circles.
+func scan(dir string) (map[string]found, error) {
+	out := map[string]found{}
+	return out, walk(out, dir, dir, false)
+}
+
+// walk adds what is in the folder real under the path shown.
+func walk(out map[string]found, real, shown string, linked bool) error {
+	return filepath.WalkDir(real, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // removed meanwhile
 		}
 		if err != nil {
 			return err
 		}
-		switch filepath.Ext(path) {
-		case ".yaml", ".yml", ".json":
-		default:
+		if d.IsDir() {
 			return nil
 		}
-		// Stat, not the entry's own: k3s users link manifests into this folder.
+		as := filepath.Join(shown, strings.TrimPrefix(path, real))
 		info, err := os.Stat(path)
-		if err != nil || !info.Mode().IsRegular() {
+		if err != nil {
+			return nil //nolint:nilerr // removed meanwhile, or a link to nothing
+		}
+		if info.IsDir() && !linked {
+			target, err := filepath.EvalSymlinks(path)
+			if err != nil {
+				return nil //nolint:nilerr // as above
+			}
+			return walk(out, target, as, true)
+		}
+		if !info.Mode().IsRegular() || !isManifest(d.Name()) {
 			return nil
 		}
-		if _, err := os.Lstat(path + ".skip"); err == nil {
-			return nil
-		}
-		found[path] = stamp{info.Size(), info.ModTime().UnixNano()}
+		_, err = os.Lstat(path + ".skip")
+		out[as] = found{stamp{info.Size(), info.ModTime().UnixNano()}, err == nil, linked}
 		return nil
 	})
-	return found, err
 }
 
-// read returns a file's objects in the order in which they can be created, and the hash of its bytes.
-func read(path string) ([]*unstructured.Unstructured, [32]byte, error) {
+// isManifest goes by a file's name alone. Editors and this package's kin write to files
+// whose names begin with a dot.
+func isManifest(name string) bool {
+	if strings.HasPrefix(name, ".") {
+		return false
+	}
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".yaml", ".yml", ".json":
+		return true
+	}
+	return false
+}
+
+// load returns a file's bytes and their hash.
+func load(path string) ([]byte, [32]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, [32]byte{}, err
@@ -71,14 +103,11 @@ func read(path string) ([]*unstructured.Unstructured, [32]byte, error) {
 	if len(text) > maxFile {
 		return nil, [32]byte{}, fmt.Errorf("%s: larger than %d bytes", path, maxFile)
 	}
-	objects, err := decode(text)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", path, err)
-	}
-	return objects, sha256.Sum256(text), err
+	return text, sha256.Sum256(text), nil
 }
 
-// decode splits a YAML or JSON stream into objects; lists become their items.
+// decode splits a YAML or JSON stream into objects, in the order in which they can be created;
+// lists become their items.
 func decode(text []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
@@ -112,25 +141,30 @@ func decode(text []byte) ([]*unstructured.Unstructured, error) {
 			return nil, fmt.Errorf("object %d: expected apiVersion, kind and metadata.name, found %q, %q and %q", i+1, o.GetAPIVersion(), o.GetKind(), o.GetName())
 		}
 	}
+	for _, o := range objects {
+		for _, field := range []string{"annotations", "labels"} {
+			if value, _, _ := unstructured.NestedFieldNoCopy(o.Object, "metadata", field); value == nil {
+				continue
+			}
+			// Values like true and 1 would be lost, with all others, when the marks are added.
+			if _, _, err := unstructured.NestedStringMap(o.Object, "metadata", field); err != nil {
+				return nil, fmt.Errorf("%s %s: metadata.%s: expected strings, put other values in quotes: %w", o.GetKind(), o.GetName(), field, err)
+			}
+		}
+	}
 	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
 	return objects, nil
 }
 
 // rank puts what others need first: definitions, then namespaces, then the rest as written.
-func rank(o *unstructured.Unstructured) int {
-	switch o.GetKind() {
+func rank(o *unstructured.Unstructured) int { return rankOf(o.GetKind()) }
+
+func rankOf(kind string) int {
+	switch kind {
 	case "CustomResourceDefinition":
 		return 0
 	case "Namespace":
 		return 1
 	}
 	return 2
-}
-
-// display is a file's name for people: relative to the folder.
-func display(dir, path string) string {
-	if rel, err := filepath.Rel(dir, path); err == nil && !strings.HasPrefix(rel, "..") {
-		return rel
-	}
-	return path
 }

@@ -39,10 +39,11 @@ items:
 
 func TestDecodeRefusesWhatIsNoObject(t *testing.T) {
 	for name, text := range map[string]string{
-		"no kind":  "apiVersion: v1\nmetadata: {name: x}\n",
-		"no name":  "apiVersion: v1\nkind: ConfigMap\n",
-		"a list":   "- 1\n- 2\n",
-		"bad yaml": "a: [\n",
+		"no kind":                    "apiVersion: v1\nmetadata: {name: x}\n",
+		"no name":                    "apiVersion: v1\nkind: ConfigMap\n",
+		"a list":                     "- 1\n- 2\n",
+		"bad yaml":                   "a: [\n",
+		"a number for an annotation": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, annotations: {a: 1}}\n",
 	} {
 		if objects, err := decode([]byte(text)); err == nil {
 			t.Errorf("%s: decode = %v, want an error", name, objects)
@@ -52,7 +53,7 @@ func TestDecodeRefusesWhatIsNoObject(t *testing.T) {
 
 func TestScanTakesSubfoldersAndHonoursSkip(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"a.yaml", "b.yml", "sub/c.json", "d.txt", "e.yaml", "e.yaml.skip"} {
+	for _, name := range []string{"a.yaml", "b.yml", "sub/c.json", "d.txt", "e.yaml", "e.yaml.skip", ".hidden.yaml", "F.YAML"} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -61,16 +62,32 @@ func TestScanTakesSubfoldersAndHonoursSkip(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "g.yaml"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range []string{filepath.Join(dir, "linked"), filepath.Join(other, "circle")} {
+		if err := os.Symlink(other, link); err != nil {
+			t.Fatal(err)
+		}
+	}
 	found, err := scan(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for path := range found {
-		got = append(got, display(dir, path))
+	for path, f := range found {
+		name := display(dir, path)
+		if f.skipped {
+			name += " skipped"
+		}
+		if f.linked {
+			name += " linked"
+		}
+		got = append(got, name)
 	}
 	slices.Sort(got)
-	if want := []string{"a.yaml", "b.yml", "sub/c.json"}; !slices.Equal(got, want) {
+	if want := []string{"F.YAML", "a.yaml", "b.yml", "e.yaml skipped", "linked/g.yaml linked", "sub/c.json"}; !slices.Equal(got, want) {
 		t.Errorf("scan = %v, want %v", got, want)
 	}
 	if found, err := scan(filepath.Join(dir, "none")); err != nil || len(found) != 0 {
