@@ -32,6 +32,7 @@ type repo struct {
 	requests atomic.Int64
 	away     atomic.Bool
 	debs     map[string]string // index stanzas by package and architecture
+	dated    time.Time         // the modification time of what was published last
 }
 
 func newRepo(t *testing.T) *repo {
@@ -39,7 +40,7 @@ func newRepo(t *testing.T) *repo {
 	for _, tool := range [][2]string{{"apt-get", "apt"}, {"apt-cache", "apt"}, {"dpkg-deb", "dpkg"}, {"gpg", "gnupg"}} {
 		reftool.Need(t, tool[0], tool[1])
 	}
-	r := &repo{t: t, dir: t.TempDir(), debs: map[string]string{}}
+	r := &repo{t: t, dir: t.TempDir(), debs: map[string]string{}, dated: time.Now().Add(-time.Hour)}
 	// The path of gpg-agent's socket must be short.
 	var err error
 	if r.gnupg, err = os.MkdirTemp("", "gpg"); err != nil {
@@ -114,6 +115,8 @@ func (r *repo) add(name, version, arch, depends string) {
 // publish writes the indexes of all suites, signed by the key signer ("" for unsigned).
 func (r *repo) publish(signer string) {
 	r.t.Helper()
+	// HTTP tells files apart by the second: two publications within one would be "not modified".
+	r.dated = r.dated.Add(time.Minute)
 	for archive, suites := range map[string][]string{"debian": {"trixie", "trixie-updates"}, "debian-security": {"trixie-security"}} {
 		for _, suite := range suites {
 			r.publishSuite(filepath.Join(r.dir, archive, "dists", suite), suite, signer)
@@ -155,6 +158,9 @@ func (r *repo) publishSuite(dir, suite, signer string) {
 		return
 	}
 	r.gpg("--local-user", signer, "--clearsign", "--output", signed, plain)
+	if err := os.Chtimes(signed, r.dated, r.dated); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // standard fills the repo with what spec wants.

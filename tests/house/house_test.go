@@ -125,7 +125,8 @@ func TestNoMachinePathAndNoRegistryHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, line := range strings.Split(string(text), "\n") {
-			if m := unwanted.FindString(line); m != "" {
+			// /proc/1/root is the node's root, as a privileged pod sees it.
+			if m := unwanted.FindString(strings.ReplaceAll(line, "/proc/1/root", "")); m != "" {
 				t.Errorf("%s:%d: holds %q", name, i+1, m)
 			}
 		}

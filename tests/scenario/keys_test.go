@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,9 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/keelson-os/keelson/tests/qemu"
 )
 
-// keys is a configuration with the keys of k3s that say something else than the default.
+// keys is a configuration with the keys of k3s that say something else than the default. It
+// wants a registry's host twice, its user, its password and its CA.
 const keys = `role: server
 hostname: keys
 cluster:
@@ -39,12 +41,17 @@ cluster:
   disable+: servicelb,traefik
   disable-helm-controller: true
   disable-network-policy: true
+  disable-default-registry-endpoint: true
 registries:
   mirrors:
     docker.io:
-      endpoint: ["http://10.0.2.2:5999"]
+      endpoint: ["https://%s"]
       rewrite: {"^library/(.*)": "hub/$1"}
     quay.io: {endpoint: ["http://10.0.2.2:5998"]}
+  configs:
+    "%s":
+      auth: {username: %s, password: %s}
+      tls: {ca: %q}
 secrets: secrets.yaml
 `
 
@@ -52,11 +59,14 @@ secrets: secrets.yaml
 // about nearly everything, with every packaged component disabled, and asks the cluster
 // whether it is so.
 func TestKeysOfK3sHold(t *testing.T) {
+	private := newRegistry(t, "hub/private")
 	file := filepath.Join(t.TempDir(), "keelson.yaml")
-	if err := os.WriteFile(file, []byte(keys), 0o600); err != nil {
+	text := fmt.Sprintf(keys, private.Host, private.Host, private.User, private.Password, private.CA)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, n := storyOf(t, withConfig(t, file), nil)
+	// Not isolated: the registry is on the host.
+	ctx, n := storyOf(t, withConfig(t, file), func(c *qemu.Config) { c.Isolated = false })
 	up(t, ctx, n)
 	appRuns(t, ctx, n)
 	get := func(args ...string) string {
@@ -129,25 +139,26 @@ func TestKeysOfK3sHold(t *testing.T) {
 		expect(t, "mode of k3s.yaml", inProbe(t, ctx, n, "stat -c %a /proc/1/root/etc/rancher/k3s/k3s.yaml"), "644")
 		certs := "/proc/1/root/var/lib/rancher/k3s/agent/etc/containerd/certs.d/"
 		expect(t, "mode of hosts.toml", inProbe(t, ctx, n, "stat -c %a "+certs+"docker.io/hosts.toml"), "600")
-		if hosts := inProbe(t, ctx, n, "cat "+certs+"quay.io/hosts.toml"); !strings.Contains(hosts, `[host."http://10.0.2.2:5998/v2"]`) {
+		if hosts := inProbe(t, ctx, n, "cat "+certs+"quay.io/hosts.toml"); !strings.Contains(hosts, `"http://10.0.2.2:5998/v2"`) {
 			t.Errorf("quay.io's hosts.toml = %s", hosts)
 		}
 	})
-	t.Run("mirrors", func(t *testing.T) {
-		// Nothing listens there: what containerd says tells where it asked.
-		for name, image := range map[string]string{"rewritten": "docker.io/library/nothing:1", "mirrored": "quay.io/nothing/at-all:1"} {
-			kubectl(t, ctx, n, "run", name, "--image="+image, "--restart=Never")
+	t.Run("a private mirror", func(t *testing.T) {
+		// docker.io/library/private:1 is the mirror's hub/private:1, behind a password and a CA of its own.
+		kubectl(t, ctx, n, "run", "mirrored", "--image=docker.io/library/private:1", "--restart=Never")
+		kubectl(t, ctx, n, "wait", "pod/mirrored", "--for=condition=Ready", "--timeout=120s")
+		if !private.Asked("/v2/hub/private/manifests/1") {
+			t.Error("the mirror was not asked for hub/private:1")
 		}
-		eventually(t, ctx, 3*time.Minute, "both pulls to fail", func(ctx context.Context) error {
-			var errs []error
-			for _, name := range []string{"rewritten", "mirrored"} {
-				out, err := n.Kubectl(ctx, "get", "events", "--field-selector=involvedObject.name="+name+",reason=Failed", "-o", "jsonpath={.items[*].message}")
-				if err == nil && !strings.Contains(out, "nothing") {
-					err = fmt.Errorf("events of %s: %q", name, out)
-				}
-				errs = append(errs, err)
+	})
+	t.Run("a mirror that is away", func(t *testing.T) {
+		kubectl(t, ctx, n, "run", "away", "--image=quay.io/nothing/at-all:1", "--restart=Never")
+		eventually(t, ctx, 3*time.Minute, "the pull to fail", func(ctx context.Context) error {
+			out, err := n.Kubectl(ctx, "get", "events", "--field-selector=involvedObject.name=away,reason=Failed", "-o", "jsonpath={.items[*].message}")
+			if err == nil && !strings.Contains(out, "nothing/at-all") {
+				err = fmt.Errorf("events: %q", out)
 			}
-			return errors.Join(errs...)
+			return err
 		})
 	})
 	t.Run("everything is disabled", func(t *testing.T) {

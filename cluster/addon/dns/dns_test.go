@@ -24,6 +24,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 // freePort returns a port that is free for UDP and TCP.
@@ -268,6 +269,22 @@ func TestSliceIsWrittenOnlyWhenDifferent(t *testing.T) {
 	}
 	if writes != 1 {
 		t.Errorf("%d writes of the same slice, want 1", writes)
+	}
+}
+
+func TestRemoveAsksForOurSlicesOnly(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	if err := Remove(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range client.Actions() {
+		d, ok := a.(clienttesting.DeleteCollectionAction)
+		if !ok || d.GetNamespace() != Namespace || d.GetListRestrictions().Labels.String() != "endpointslice.kubernetes.io/managed-by=keelson-dns" {
+			t.Errorf("Remove did %+v", a)
+		}
+	}
+	if len(client.Actions()) != 1 {
+		t.Errorf("Remove did %d things, want 1", len(client.Actions()))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -197,16 +196,28 @@ const userFolder = "/etc/coredns/custom"
 
 // foreign is true if a word of the user's names a file of the node that a plugin must not
 // read: CoreDNS runs with all rights here, and the error of a parser quotes what it read.
+//
+// The path is resolved as the kernel does it: userFolder is a link, so that "x/.." is not
+// always nothing.
 func (e *engine) foreign(word string) bool {
-	path := filepath.Clean(word)
-	info, err := os.Stat(path)
+	if word == "/etc/resolv.conf" || word == "/etc/hosts" {
+		return false
+	}
+	info, err := os.Stat(word)
 	if err != nil || info.IsDir() {
 		return false
 	}
-	if path, err = filepath.Abs(path); err != nil {
+	path, err := filepath.Abs(word)
+	if err != nil {
 		return true
 	}
-	return !within(path, e.folder) && !within(path, userFolder) && !slices.Contains([]string{"/etc/resolv.conf", "/etc/hosts"}, path)
+	folder, folderErr := filepath.EvalSymlinks(e.folder)
+	// EvalSymlinks cleans only what it has resolved; Abs cleans before, so not here.
+	if filepath.IsAbs(word) {
+		path = word
+	}
+	path, err = filepath.EvalSymlinks(path)
+	return err != nil || folderErr != nil || !within(path, folder)
 }
 
 func within(path, folder string) bool {

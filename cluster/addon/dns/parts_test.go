@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -114,6 +115,10 @@ func TestCustomConfigIsConfined(t *testing.T) {
 	if err := replace(secret, "K10secret::server:word\n"); err != nil {
 		t.Fatal(err)
 	}
+	link := filepath.Join(t.TempDir(), customName) // as /etc/coredns/custom: lexically, link/../token is not there
+	if err := os.Symlink(filepath.Join(dir, customName), link); err != nil {
+		t.Fatal(err)
+	}
 	d := newDNS(Options{Dir: filepath.Join(dir, "run"), Log: slog.New(slog.DiscardHandler)}, freePort(t))
 	d.files.dir = filepath.Join(dir)
 	d.o.Dir = dir
@@ -148,6 +153,8 @@ func TestCustomConfigIsConfined(t *testing.T) {
 		{"import by a variable", map[string]string{"a.override": "import {$NOTHING}" + secret + "\n"}, "a.override:1|environment"},
 		{"read a file", map[string]string{"a.server": "example.org {\n file " + secret + "\n}\n"}, "a.server:2|a file of the node"},
 		{"hosts of a file", map[string]string{"a.server": "example.org {\n hosts " + secret + "\n}\n"}, "a.server:2|a file of the node"},
+		{"read upwards from a key", map[string]string{"a.server": "example.org {\n file " + link + "/../token\n}\n"}, "a.server:2|a file of the node"},
+		{"import upwards from a key", map[string]string{"a.override": "import /etc/coredns/custom/../../etc/coredns/custom/x\n"}, "a.override:1|only keys of the ConfigMap"},
 		{"include", map[string]string{"a.server": "example.org {\n file x.db\n}\n", "x.db": "$ORIGIN example.org.\n$include " + secret + "\n"}, "x.db|include"},
 	} {
 		err := d.load(settings{custom: tc.custom})
@@ -170,6 +177,7 @@ func TestCustomConfigIsConfined(t *testing.T) {
 		{"no port", "a.server", "two.test {\n hosts {\n 10.0.0.2 host.two.test\n }\n}\n", "host.two.test", "10.0.0.2"},
 		{"several zones", "a.server", "three.test four.test 10.0.0.0/20 {\n hosts {\n 10.0.0.3 host.four.test\n }\n}\n", "host.four.test", "10.0.0.3"},
 		{"snippet", "a.server", "(s) {\n hosts {\n 10.0.0.4 host.five.test\n }\n}\nfive.test {\n import s\n}\n", "host.five.test", "10.0.0.4"},
+		{"a key by its path", "a.server", "file.test {\n hosts " + link + "/a.server {\n 10.0.0.6 host.file.test\n }\n}\n", "host.file.test", "10.0.0.6"},
 		{"rewrite", "a.override", "rewrite name exact six.test node\n", "six.test", "10.7.7.7"},
 	} {
 		if err := d.load(settings{custom: map[string]string{tc.key: tc.text}, hosts: "10.7.7.7 node\n"}); err != nil {
@@ -200,6 +208,35 @@ func TestDirectivesAreInUpstreamsOrderAndThere(t *testing.T) {
 	}
 	if err := e.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestCorefileHasTheOrderOfK3s(t *testing.T) {
+	e := &engine{name: "7"}
+	custom := map[string]string{"b.override": "", "a.override": "", "z.server": "", "zone.db": ""}
+	want := `.:53 {
+    keelson_guard 7
+    errors {
+        consolidate 5m "(i/o timeout|unreachable|no route to host|connection refused|no healthy proxies)$" warning
+    }
+    hosts "/run/x/NodeHosts" {
+        ttl 60
+        reload 0s
+        fallthrough
+    }
+    cache 30
+    loadbalance
+    import "/run/x/custom/a.override"
+    import "/run/x/custom/b.override"
+    forward . 192.168.1.1 2001:db8::1
+}
+import "/run/x/custom/z.server"
+`
+	if got := e.corefile(settings{custom: custom, resolvers: []string{"192.168.1.1", "2001:db8::1"}}, "/run/x"); got != want {
+		t.Errorf("corefile = %s, want %s", got, want)
+	}
+	if got := e.corefile(settings{}, "/run/x"); strings.Contains(got, "forward") || !strings.Contains(got, offlineDirective) {
+		t.Errorf("corefile without name servers forwards: %s", got)
 	}
 }
 

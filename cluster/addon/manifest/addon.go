@@ -102,7 +102,7 @@ func (s *store) List(ctx context.Context) ([]addon, error) {
 	for _, item := range list.Items {
 		var b body
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Object, &b); err != nil {
-			return nil, fmt.Errorf("Addon %s: %w", item.GetName(), err)
+			return nil, fmt.Errorf("convert Addon %s: %w", item.GetName(), err)
 		}
 		out = append(out, addon{item.GetName(), item.GetUID(), b.Spec.Source, b.Spec.Checksum, unpack(b.Status.Objects)})
 	}
@@ -114,7 +114,7 @@ func (s *store) Put(ctx context.Context, a addon) (types.UID, error) {
 	b.Spec.Source, b.Spec.Checksum, b.Status.Objects = a.source, a.checksum, pack(a.objects)
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&b)
 	if err != nil {
-		return "", fmt.Errorf("Addon %s: %w", a.name, err)
+		return "", fmt.Errorf("convert Addon %s: %w", a.name, err)
 	}
 	o := &unstructured.Unstructured{Object: content}
 	o.SetAPIVersion("k3s.cattle.io/v1")
