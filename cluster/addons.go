@@ -24,6 +24,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
+// sharedInformers returns the one factory of informers of all addons. It is made when the first
+// of them starts: before, there are no credentials for its client.
+type sharedInformers func() (informers.SharedInformerFactory, error)
+
 // addons are the components that k3s packages, without those that the configuration
 // disables; for those, what an earlier start left in the cluster is removed.
 func (n *node) addons() []sequence.Component {
@@ -32,7 +36,7 @@ func (n *node) addons() []sequence.Component {
 	list := []sequence.Component{n.manifests()}
 	for _, a := range []struct {
 		name      string // as "disable" has it
-		component func(func() (informers.SharedInformerFactory, error)) sequence.Component
+		component func(sharedInformers) sequence.Component
 		remove    func(context.Context, kubernetes.Interface) error // beside the manifest's objects; nil: nothing
 	}{
 		{"coredns", n.dns, dns.Remove},
@@ -121,7 +125,7 @@ func (n *node) manifests() sequence.Component {
 	}
 }
 
-func (n *node) dns(func() (informers.SharedInformerFactory, error)) sequence.Component {
+func (n *node) dns(sharedInformers) sequence.Component {
 	c, l := n.config.Cluster, n.layout
 	return sequence.Component{
 		Name:  "dns",
@@ -142,7 +146,7 @@ func (n *node) dns(func() (informers.SharedInformerFactory, error)) sequence.Com
 }
 
 // metrics starts before the API server: see metrics.Run.
-func (n *node) metrics(factory func() (informers.SharedInformerFactory, error)) sequence.Component {
+func (n *node) metrics(factory sharedInformers) sequence.Component {
 	return sequence.Component{
 		Name:  "metrics",
 		After: []string{"credentials"},
@@ -160,7 +164,7 @@ func (n *node) metrics(factory func() (informers.SharedInformerFactory, error)) 
 	}
 }
 
-func (n *node) storage(factory func() (informers.SharedInformerFactory, error)) sequence.Component {
+func (n *node) storage(factory sharedInformers) sequence.Component {
 	return n.shared("local-storage", factory, func(ctx context.Context, client kubernetes.Interface, shared informers.SharedInformerFactory) error {
 		return storage.Run(ctx, storage.Options{
 			NodeName: n.name, Path: n.config.Cluster.LocalStoragePath, Client: client, Factory: shared, Log: n.log,
@@ -168,14 +172,14 @@ func (n *node) storage(factory func() (informers.SharedInformerFactory, error)) 
 	})
 }
 
-func (n *node) serviceLB(factory func() (informers.SharedInformerFactory, error)) sequence.Component {
+func (n *node) serviceLB(factory sharedInformers) sequence.Component {
 	return n.shared("servicelb", factory, func(ctx context.Context, client kubernetes.Interface, shared informers.SharedInformerFactory) error {
 		return servicelb.Run(ctx, servicelb.Options{Client: client, Factory: shared, Reserved: n.reserved(), Log: n.log})
 	})
 }
 
 // shared is a component that needs no more than a client and the shared informers.
-func (n *node) shared(name string, factory func() (informers.SharedInformerFactory, error), run func(context.Context, kubernetes.Interface, informers.SharedInformerFactory) error) sequence.Component {
+func (n *node) shared(name string, factory sharedInformers, run func(context.Context, kubernetes.Interface, informers.SharedInformerFactory) error) sequence.Component {
 	return sequence.Component{
 		Name:  name,
 		After: []string{"apiserver"},
@@ -207,7 +211,7 @@ func (n *node) reserved() map[servicelb.Port]string {
 	return ports
 }
 
-func (n *node) helm(func() (informers.SharedInformerFactory, error)) sequence.Component {
+func (n *node) helm(sharedInformers) sequence.Component {
 	return sequence.Component{
 		Name:  "helm",
 		After: []string{"controller-manager"},
