@@ -52,7 +52,8 @@ func TestEachComponentCanBeDisabledAlone(t *testing.T) {
 		"servicelb":      {"service/balanced", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"},
 		"traefik":        {"-n", "kube-system", "deployment/traefik", "-o", "name"},
 	}
-	rounds := []string{"coredns", "metrics-server", "local-storage", "servicelb", "traefik", "helm-controller"}
+	// Traefik last: without the helm controller it could not come back.
+	rounds := []string{"coredns", "metrics-server", "local-storage", "servicelb", "helm-controller", "traefik"}
 	for _, disabled := range rounds {
 		t.Run(disabled, func(t *testing.T) {
 			disable(t, ctx, n, disabled)
