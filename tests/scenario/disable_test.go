@@ -52,22 +52,27 @@ func TestEachComponentCanBeDisabledAlone(t *testing.T) {
 		"servicelb":      {"service/balanced", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"},
 		"traefik":        {"-n", "kube-system", "deployment/traefik", "-o", "name"},
 	}
+	only := func(t *testing.T, disabled string) {
+		t.Helper()
+		eventually(t, ctx, 4*time.Minute, "what is disabled to be gone, and all else to be there", func(ctx context.Context) error {
+			var errs []error
+			for name, args := range signs {
+				out, err := n.Kubectl(ctx, append([]string{"get", "--ignore-not-found"}, args...)...)
+				if err == nil && (out == "") != (name == disabled) {
+					err = fmt.Errorf("%s: %q while %q is disabled", name, out, disabled)
+				}
+				errs = append(errs, err)
+			}
+			return errors.Join(errs...)
+		})
+	}
+	only(t, "") // all of them, Traefik's chart too, before the first is disabled
 	// Traefik last: without the helm controller it could not come back.
 	rounds := []string{"coredns", "metrics-server", "local-storage", "servicelb", "helm-controller", "traefik"}
 	for _, disabled := range rounds {
 		t.Run(disabled, func(t *testing.T) {
 			disable(t, ctx, n, disabled)
-			eventually(t, ctx, 4*time.Minute, "what is disabled to be gone, and all else to be there", func(ctx context.Context) error {
-				var errs []error
-				for name, args := range signs {
-					out, err := n.Kubectl(ctx, append([]string{"get", "--ignore-not-found"}, args...)...)
-					if err == nil && (out == "") != (name == disabled) {
-						err = fmt.Errorf("%s: %q while %s is disabled", name, out, disabled)
-					}
-					errs = append(errs, err)
-				}
-				return errors.Join(errs...)
-			})
+			only(t, disabled)
 			// A chart that nobody could install gets a condition from whoever looks at it.
 			chart := "probe-" + disabled
 			if _, err := n.KubectlInput(ctx, fmt.Sprintf("apiVersion: helm.cattle.io/v1\nkind: HelmChart\nmetadata: {name: %s, namespace: default}\nspec: {chartContent: bm8gY2hhcnQ=, failurePolicy: abort}\n", chart), "apply", "-f", "-"); err != nil {
