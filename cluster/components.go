@@ -23,6 +23,7 @@ import (
 	"github.com/keelson-os/keelson/cluster/registries"
 	"github.com/keelson-os/keelson/cluster/scheduler"
 	"github.com/keelson-os/keelson/cluster/sequence"
+	"github.com/keelson-os/keelson/config"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -77,7 +78,7 @@ func (n *node) components() []sequence.Component {
 					System: l.Images, User: l.AgentImages(), Log: n.log, Status: n.status,
 				}
 				if c.Disabled("traefik") {
-					o.Except = []string{"traefik.tar"}
+					o.Except = []string{config.TraefikImage}
 				}
 				return images.Import(ctx, o)
 			},

@@ -189,6 +189,24 @@ func (d *decoder) mapping(path string, n *yaml.Node, known fields, unknown func(
 		d.fail(n, path, "found %s, expected a mapping with the keys %s", d.found(n), list(slices.Sorted(maps.Keys(known))))
 		return
 	}
+	d.entries(path, n, func(p string, k, v *yaml.Node) {
+		read := known[k.Value]
+		switch {
+		case read != nil && v.Kind == yaml.AliasNode:
+			d.alias(v, p)
+		case read != nil:
+			read(p, v)
+		case k.Value == "<<":
+			d.fail(k, p, "YAML merge keys are not supported; write the keys out")
+		case unknown == nil || !unknown(p, k, v):
+			d.unknownKey(k, p, slices.Collect(maps.Keys(known)))
+		}
+	})
+}
+
+// entries calls each for the entries of a mapping whose keys are words, each key once, and
+// records the mistakes of the others.
+func (d *decoder) entries(path string, n *yaml.Node, each func(path string, k, v *yaml.Node)) {
 	seen := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
@@ -203,21 +221,7 @@ func (d *decoder) mapping(path string, n *yaml.Node, known fields, unknown func(
 		}
 		seen[k.Value] = k
 		d.keys[p], d.values[p] = k, v
-		if read := known[k.Value]; read != nil {
-			if v.Kind == yaml.AliasNode {
-				d.alias(v, p)
-				continue
-			}
-			read(p, v)
-			continue
-		}
-		if k.Value == "<<" {
-			d.fail(k, p, "YAML merge keys are not supported; write the keys out")
-			continue
-		}
-		if unknown == nil || !unknown(p, k, v) {
-			d.unknownKey(k, p, slices.Collect(maps.Keys(known)))
-		}
+		each(p, k, v)
 	}
 }
 
@@ -239,26 +243,13 @@ func (d *decoder) open(path string, n *yaml.Node, what string, each func(path st
 		d.fail(n, path, "found %s, expected a mapping of %s", d.found(n), what)
 		return
 	}
-	seen := map[string]*yaml.Node{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], n.Content[i+1]
-		if k.Kind != yaml.ScalarNode {
-			d.fail(k, path, "found %s as a key, expected a word", d.found(k))
-			continue
-		}
-		p := join(path, d.keyName(k))
-		if first := seen[k.Value]; first != nil {
-			d.fail(k, p, "duplicate key; it is already set in line %d: remove one", first.Line)
-			continue
-		}
-		seen[k.Value] = k
-		d.keys[p], d.values[p] = k, v
+	d.entries(path, n, func(p string, k, v *yaml.Node) {
 		if v.Kind == yaml.AliasNode {
 			d.alias(v, p)
-			continue
+			return
 		}
 		each(p, k, v)
-	}
+	})
 }
 
 func (d *decoder) unknownKey(k *yaml.Node, path string, known []string) {

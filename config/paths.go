@@ -31,6 +31,8 @@ const (
 	ResolvFile = "/run/keelson/resolv.conf"
 	// SystemImages holds the OCI archives in the root that the node imports at start.
 	SystemImages = "/usr/share/keelson/images"
+	// TraefikImage is the archive there of the one packaged component that is a pod.
+	TraefikImage = "traefik.tar"
 	// CNIBinDir holds the CNI plugins in the root.
 	CNIBinDir = "/opt/cni/bin"
 	// LogDir holds the services' bounded logs, on the state partition.

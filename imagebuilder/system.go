@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/imagebuilder/disk"
 	"github.com/keelson-os/keelson/imagebuilder/initramfs"
 	"github.com/keelson-os/keelson/imagebuilder/kmod"
@@ -174,7 +175,11 @@ func (b *builder) system(ctx context.Context) (*system, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s, err := b.kept(inUse); s != nil || err != nil {
+		dir, key, err := b.systemDir(inUse)
+		if err != nil {
+			return nil, err
+		}
+		if s, err := b.kept(dir, key); s != nil || err != nil {
 			return s, err
 		}
 	}
@@ -182,18 +187,18 @@ func (b *builder) system(ctx context.Context) (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s, err := b.kept(set.LockText()); s != nil || err != nil {
-		return s, err
-	}
-	return b.newSystem(ctx, set)
-}
-
-// kept returns the cache's system of a lock, or nil.
-func (b *builder) kept(lock []byte) (*system, error) {
-	dir, key, err := b.systemDir(lock)
+	dir, key, err := b.systemDir(set.LockText())
 	if err != nil {
 		return nil, err
 	}
+	if s, err := b.kept(dir, key); s != nil || err != nil {
+		return s, err
+	}
+	return b.newSystem(ctx, dir, key, set)
+}
+
+// kept returns the cache's system of a key, or nil.
+func (b *builder) kept(dir, key string) (*system, error) {
 	s, err := b.cached(dir, key)
 	if err == nil {
 		now := time.Now() // marks it as used, for prune; no part of any artefact
@@ -217,12 +222,8 @@ func (b *builder) systemDir(lock []byte) (dir, key string, err error) {
 	return filepath.Join(b.cache, "system", key), key, nil
 }
 
-// newSystem makes the system of a set of packages.
-func (b *builder) newSystem(ctx context.Context, set *pkgs.Set) (*system, error) {
-	dir, key, err := b.systemDir(set.LockText())
-	if err != nil {
-		return nil, err
-	}
+// newSystem makes the system of a set of packages, of that key, in the cache's folder dir.
+func (b *builder) newSystem(ctx context.Context, dir, key string, set *pkgs.Set) (*system, error) {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
@@ -332,8 +333,8 @@ func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, module
 		if err != nil {
 			return err
 		}
-		images[traefikArchive] = file
-		inside[path.Join(rootfs.ImagesDir, traefikArchive)] = filepath.Join(b.opts.Programs, traefikProgram)
+		images[config.TraefikImage] = file
+		inside[path.Join(rootfs.ImagesDir, config.TraefikImage)] = filepath.Join(b.opts.Programs, traefikProgram)
 	}
 	root, err := rootfs.Assemble(ctx, rootfs.Input{
 		Board: b.board, Packages: set, Modules: modules, Programs: b.opts.Programs, Version: b.opts.Version, Images: images,

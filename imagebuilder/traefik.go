@@ -17,10 +17,7 @@ import (
 // Traefik's image lies in the root and not among the images on the ESP, so that a new version of
 // the root brings the version of Traefik that its chart asks for. It is in every root but one
 // whose configuration disables it: the bytes are a third of such an image.
-const (
-	traefikProgram = "traefik" // in Options.Programs
-	traefikArchive = "traefik.tar"
-)
+const traefikProgram = "traefik" // in Options.Programs
 
 // wantsTraefik says whether an image with the configuration cfg has Traefik's image in it.
 // Nil is an image without a configuration, which may get any.
@@ -43,7 +40,7 @@ func (b *builder) makeTraefik(dir string, set *pkgs.Set) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("certificate authorities for Traefik: %w", err)
 	}
-	file := filepath.Join(dir, traefikArchive)
+	file := filepath.Join(dir, config.TraefikImage)
 	return file, create(file, func(w io.Writer) error {
 		return oci.WriteArchive(w, oci.Traefik(program, authorities, b.board.Arch), set.Epoch())
 	})

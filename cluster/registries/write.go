@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/keelson-os/keelson/cluster/pki"
 	"github.com/keelson-os/keelson/config"
 )
 
@@ -73,7 +74,8 @@ func writeFolder(dir string, files map[string]string) error {
 		return 0
 	})
 	for _, name := range names {
-		if err := writeFile(filepath.Join(dir, name), files[name]); err != nil {
+		// In one step, and readable by root only: it may be a key.
+		if err := pki.WriteFile(filepath.Join(dir, name), []byte(files[name]), 0o600); err != nil {
 			return err
 		}
 	}
@@ -89,22 +91,6 @@ func writeFolder(dir string, files map[string]string) error {
 		}
 	}
 	return nil
-}
-
-// writeFile replaces a file as a whole, readable by root only: it may be a key.
-func writeFile(path, text string) (err error) {
-	if have, err := os.ReadFile(path); err == nil && string(have) == text {
-		return nil
-	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path+".new"))
-	}
-	return os.Rename(path+".new", path)
 }
 
 // files is the content of the host's folder, which will be dir: hosts.toml and the PEM

@@ -12,14 +12,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/addon/events"
 	"github.com/keelson-os/keelson/cluster/address"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 )
@@ -125,10 +124,9 @@ func (d *DNS) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	defer broadcaster.Shutdown()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: d.o.Client.CoreV1().Events("")})
-	d.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "coredns", Host: d.o.NodeName})
+	recorder, end := events.Recorder(ctx, d.o.Client.CoreV1().Events(""), "coredns", d.o.NodeName)
+	defer end()
+	d.events = recorder
 
 	stop, err := d.watch(ctx, &group)
 	if err != nil {

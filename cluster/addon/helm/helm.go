@@ -8,16 +8,13 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/addon/events"
 	"github.com/keelson-os/keelson/cluster/addon/helm/release"
 	"github.com/keelson-os/keelson/cluster/addon/helm/source"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/record"
 )
 
 // defineRetry is the pause before the API is asked again for the definitions.
@@ -75,14 +72,13 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 
-	events := record.NewBroadcaster(record.WithContext(ctx))
-	defer events.Shutdown()
-	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: core.CoreV1().Events("")})
+	recorder, stop := events.Recorder(ctx, core.CoreV1().Events(""), "helm-controller", "")
+	defer stop()
 	c := newController(clients{
 		charts: dyn, objects: core, metadata: meta,
 		releases: release.New(o.Config, o.Log.With("component", "helm")),
 		source:   &source.Fetcher{Static: o.StaticDir, Packaged: o.Packaged},
-		events:   events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "helm-controller"}),
+		events:   recorder,
 	}, o.Log)
 	if err := c.run(ctx, o.Ready); err != nil && !errors.Is(err, context.Canceled) {
 		return err

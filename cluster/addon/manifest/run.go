@@ -6,15 +6,13 @@ import (
 	"log/slog"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/keelson-os/keelson/cluster/addon/events"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/record"
 )
 
 // requestTimeout bounds a request, webhooks included (they may take 30 s), so that one that
@@ -49,11 +47,10 @@ func Run(ctx context.Context, o Options) error {
 	}
 	a.objects, a.store = clients.cluster, clients.store
 
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	defer broadcaster.Shutdown()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: clients.events})
 	// "deploy" is k3s's name for its controller of manifests.
-	a.recorder = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "deploy", Host: o.NodeName})
+	recorder, stop := events.Recorder(ctx, clients.events, "deploy", o.NodeName)
+	defer stop()
+	a.recorder = recorder
 
 	for wait := retryMin; ; wait = min(2*wait, retryMax) {
 		err := clients.store.install(ctx)

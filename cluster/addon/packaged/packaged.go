@@ -6,7 +6,6 @@
 package packaged
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +15,7 @@ import (
 	"slices"
 
 	"github.com/keelson-os/keelson/cluster/addon/manifest"
+	"github.com/keelson-os/keelson/cluster/pki"
 )
 
 // later are the placeholders that stay in the files, as in k3s: the helm controller replaces
@@ -57,7 +57,8 @@ func Stage(o Options) error {
 			text, err = render(text, o.Values)
 		}
 		if err == nil {
-			err = write(filepath.Join(o.Dir, filepath.FromSlash(path)), text)
+			// In one step and synced: a file cut short would delete what it lacks. Mode 0600 is k3s's.
+			err = pki.WriteFile(filepath.Join(o.Dir, filepath.FromSlash(path)), text, 0o600)
 		}
 		if err != nil {
 			faults = append(faults, fmt.Errorf("packaged manifest %s: %w", path, err))
@@ -83,31 +84,4 @@ func render(text []byte, values map[string]string) ([]byte, error) {
 		return found
 	})
 	return out, errors.Join(faults...)
-}
-
-// write makes the file have this text, if it has not, so that a reader sees the old text or
-// the new one. Mode 0600 is k3s's.
-func write(path string, text []byte) error {
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, text) {
-		return nil
-	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // no manifest, by its dot
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync() // a file cut short would delete what it lacks
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
 }

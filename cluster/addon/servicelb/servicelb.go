@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/keelson-os/keelson/cluster/addon/events"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/record"
 )
 
 // component is the source of the events, the one that k3s's have.
@@ -39,11 +37,9 @@ type Options struct {
 // Run keeps the addresses of Services until ctx ends, then it returns nil. What fails is
 // logged and tried again.
 func Run(ctx context.Context, o Options) error {
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	defer broadcaster.Shutdown()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: o.Client.CoreV1().Events("")})
-	c := newController(o, broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}))
-	return c.run(ctx)
+	recorder, stop := events.Recorder(ctx, o.Client.CoreV1().Events(""), component, "")
+	defer stop()
+	return newController(o, recorder).run(ctx)
 }
 
 func (c *controller) run(ctx context.Context) error {

@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 
-	corev1 "k8s.io/api/core/v1"
+	"github.com/keelson-os/keelson/cluster/addon/events"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/record"
 )
 
 // provisionerName is the StorageClass's provisioner.
@@ -36,13 +33,11 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("local storage: default-local-storage-path: %w", err)
 	}
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	defer broadcaster.Shutdown()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: o.Client.CoreV1().Events("")})
-	events := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: provisionerName, Host: o.NodeName})
+	recorder, stop := events.Recorder(ctx, o.Client.CoreV1().Events(""), provisionerName, o.NodeName)
+	defer stop()
 
-	config := newConfiguration(base, events, o.Log)
-	c := newController(o, config, events)
+	config := newConfiguration(base, recorder, o.Log)
+	c := newController(o, config, recorder)
 	config.changed = c.again
 
 	synced, err := c.watch(o.Factory)
