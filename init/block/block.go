@@ -23,8 +23,19 @@ type Disk struct {
 	SectorSize int
 }
 
-// virtual are the beginnings of names that are no disks.
-var virtual = []string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"}
+// virtual are the beginnings of names that are no disks. mtdblock is a board's boot flash.
+var virtual = []string{"loop", "ram", "zram", "dm-", "md", "mtdblock", "sr", "fd", "nbd"}
+
+func isVirtual(name string) bool {
+	return slices.ContainsFunc(virtual, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// isHardwarePart reports whether name is a part of an eMMC chip that has no partitions:
+// mmcblk0boot0, mmcblk0boot1, mmcblk0rpmb. To read one the chip must be switched over to
+// it, which some controllers answer with errors.
+func isHardwarePart(name string) bool {
+	return strings.HasPrefix(name, "mmcblk") && (strings.Contains(name, "boot") || strings.HasSuffix(name, "rpmb"))
+}
 
 // Disks lists the disks below sys (/sys) that have a medium, by name.
 func Disks(sys string) ([]Disk, error) {
@@ -35,7 +46,7 @@ func Disks(sys string) ([]Disk, error) {
 	var disks []Disk
 	for _, d := range dirs {
 		name := d.Name()
-		if slices.ContainsFunc(virtual, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		if isVirtual(name) || isHardwarePart(name) {
 			continue
 		}
 		dir := filepath.Join(sys, "block", name)

@@ -81,7 +81,7 @@ type stage struct {
 // run returns only when the boot cannot go on; the console has said why.
 func (s *stage) run() {
 	// What happened before this process.
-	s.steps.Add(step.Step{Name: "kernel", Duration: step.SinceKernel()})
+	s.steps.Add(step.Step{Name: "kernel", Duration: step.SinceKernel(), Note: boardModel("/proc/device-tree/model")})
 	for _, x := range []struct {
 		name string
 		run  func() (string, error)

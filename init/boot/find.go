@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/init/block"
-	"github.com/keelson-os/keelson/init/gpt"
+	"github.com/keelson-os/keelson/init/parttable"
 	"github.com/keelson-os/keelson/init/step"
 	"github.com/keelson-os/keelson/init/verity"
 )
@@ -47,7 +47,7 @@ type candidate struct {
 
 // examine looks at one disk. esp is the partition UUID of the ESP, or empty.
 func examine(disk io.ReaderAt, name string, length int64, esp string, p verity.Params) candidate {
-	t, err := gpt.Read(disk, gpt.LBA(length/gpt.SectorSize))
+	t, err := parttable.Read(disk, length)
 	if err != nil {
 		return candidate{reason: fmt.Sprintf("%s: %v", name, err)}
 	}
@@ -63,8 +63,8 @@ func examine(disk io.ReaderAt, name string, length int64, esp string, p verity.P
 			continue
 		}
 		c.hasSlots = true
-		e := t.Entries[n-1]
-		why := refuse(io.NewSectionReader(disk, int64(e.First)*gpt.SectorSize, int64(e.Sectors())*gpt.SectorSize), p)
+		offset, size := t.Extent(n)
+		why := refuse(io.NewSectionReader(disk, offset, size), p)
 		if why == "" {
 			c.match, c.number = s.slot, n
 			return c
@@ -153,8 +153,8 @@ func (s *stage) findRoot(ctx context.Context, esp string) (found, error) {
 }
 
 func (s *stage) examineDisk(d block.Disk, esp string) (candidate, error) {
-	if d.SectorSize != gpt.SectorSize {
-		return candidate{reason: fmt.Sprintf("%s: has sectors of %d bytes; the image is for sectors of %d bytes", d.Dev, d.SectorSize, gpt.SectorSize)}, nil
+	if d.SectorSize != parttable.SectorSize {
+		return candidate{reason: fmt.Sprintf("%s: has sectors of %d bytes; the image is for sectors of %d bytes", d.Dev, d.SectorSize, parttable.SectorSize)}, nil
 	}
 	f, err := os.Open(d.Dev)
 	if err != nil {
@@ -176,11 +176,11 @@ func partitionDevice(d block.Disk, number int) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	t, err := gpt.Read(f, gpt.LBA(d.Size/gpt.SectorSize))
+	t, err := parttable.Read(f, d.Size)
 	if err != nil {
 		return "", err
 	}
-	if t.FromBackup {
+	if t.FromBackup() {
 		if err := t.Write(f); err != nil {
 			return "", err
 		}

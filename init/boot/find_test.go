@@ -34,6 +34,7 @@ func testDisk(rootA, rootB []byte) []byte {
 			e[56+2*j] = c
 		}
 	}
+	d[446+4], d[510], d[511] = 0xee, 0x55, 0xaa
 	h := d[512:1024]
 	copy(h, "EFI PART")
 	for off, v := range map[int]uint64{24: 1, 32: diskSectors - 1, 40: 34, 48: diskSectors - 34, 72: 2} {
@@ -45,6 +46,35 @@ func testDisk(rootA, rootB []byte) []byte {
 	binary.LittleEndian.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
 	copy(d[firstA*512:], rootA)
 	copy(d[firstB*512:], rootB)
+	return d
+}
+
+// testMBRDisk is the same on a master boot record, as boards without GPT have it.
+func testMBRDisk(rootA, rootB []byte) []byte {
+	const esp, slot = 16 << 11, 64
+	d := make([]byte, (esp+8+3*slot)*512)
+	binary.LittleEndian.PutUint32(d[440:], 5)
+	first := uint32(esp)
+	for i, p := range []struct {
+		kind    byte
+		sectors uint32
+		content []byte
+	}{{0x0c, 8, nil}, {0x83, slot, rootA}, {0x83, slot, rootB}, {0xda, slot, nil}} {
+		e := d[446+16*i:]
+		e[4] = p.kind
+		binary.LittleEndian.PutUint32(e[8:], first)
+		binary.LittleEndian.PutUint32(e[12:], p.sectors)
+		copy(d[first*512:], p.content)
+		first += p.sectors
+	}
+	d[510], d[511] = 0x55, 0xaa
+	return d
+}
+
+// foreignDisk is a USB stick's: a FAT partition and nothing of ours.
+func foreignDisk() []byte {
+	d := testMBRDisk(nil, nil)
+	clear(d[446+16 : 510])
 	return d
 }
 
@@ -60,8 +90,7 @@ func testRoot(fill byte) ([]byte, verity.Params) {
 func TestExamineFindsTheSlotOfTheRootHash(t *testing.T) {
 	one, p1 := testRoot(1)
 	two, p2 := testRoot(2)
-	disk := testDisk(one, two)
-	length := int64(len(disk))
+	disk, mbr := testDisk(one, two), testMBRDisk(one, two)
 	for _, c := range []struct {
 		name, esp, slot string
 		disk            []byte
@@ -75,10 +104,16 @@ func TestExamineFindsTheSlotOfTheRootHash(t *testing.T) {
 		{"both alike", "", "a", testDisk(one, one), p1, ""},
 		{"other roots", "", "", testDisk(two, two), p1, "has root hash"},
 		{"blank slots", "", "", testDisk(nil, nil), p1, "holds no root"},
-		{"no table", "", "", make([]byte, length), p1, "no valid GUID partition table"},
+		{"MBR, slot a", "", "a", mbr, p1, ""},
+		{"MBR, slot b", "", "b", mbr, p2, ""},
+		{"MBR, by its ESP", "00000005-01", "b", mbr, p2, ""},
+		{"MBR, another disk's ESP", espID, "", mbr, p1, "not the disk we were booted from"},
+		{"MBR, other roots", "", "", testMBRDisk(two, two), p1, "slot b (root-b, partition 3 of /dev/x): has root hash"},
+		{"MBR of others", "", "", foreignDisk(), p1, "no partition root-a or root-b"},
+		{"no table", "", "", make([]byte, 1<<20), p1, "no valid partition table"},
 		{"root too large for its partition", "", "", disk, verity.Params{DataBlocks: 100, HashOffset: 100 * verity.BlockSize}, "the root needs"},
 	} {
-		got := examine(bytes.NewReader(c.disk), "/dev/x", length, c.esp, c.p)
+		got := examine(bytes.NewReader(c.disk), "/dev/x", int64(len(c.disk)), c.esp, c.p)
 		if got.match != c.slot || !strings.Contains(got.reason, c.reason) || c.slot == "" && c.reason == "" {
 			t.Errorf("%s: examine = %+v, want slot %q, reason with %q", c.name, got, c.slot, c.reason)
 		}

@@ -38,6 +38,7 @@ type Clock struct {
 	slew     func(time.Duration, time.Duration) error
 	setRTC   func() error
 	save     func() error
+	release  func() // ends Hold
 
 	once   sync.Once
 	synced chan struct{} // closed at the first success
@@ -46,7 +47,8 @@ type Clock struct {
 
 // Start keeps the clock by NTP until ctx ends: a first answer that is off by more than
 // half a second steps it, as does every later one; smaller errors are slewed. After a
-// step the time is written to the real-time clock. An answer far before
+// step the time is written to the real-time clock. Until the first answer the clock is
+// held at the floor (see Hold). An answer far before
 // buildTime is not believed: a router that has lost its own clock answers with 1970.
 // servers is asked before every measurement (see Servers), so that servers that DHCP
 // names later are used; none means: look again later. stateDir gets the floor once an
@@ -55,6 +57,9 @@ func Start(ctx context.Context, buildTime time.Time, servers func() []string, st
 	c := &Clock{oldest: buildTime.Add(-buildAhead), servers: servers, stateDir: stateDir, log: log, measure: measure, step: step, slew: slew}
 	c.setRTC = func() error { return writeRTC(rtcDevice, time.Now()) }
 	c.save = func() error { return Save(stateDir) }
+	held, release := context.WithCancel(ctx)
+	c.release = release
+	go Hold(held, buildTime, stateDir, log)
 	c.start(ctx)
 	return c
 }
@@ -177,6 +182,7 @@ func (c *Clock) apply(s sample, poll time.Duration) error {
 	if t := time.Now().Add(s.offset); t.Before(c.oldest) {
 		return fmt.Errorf("the answer is %s, long before this system was built", t.UTC().Format(time.RFC3339))
 	}
+	c.release() // an answer may also say that the floor was too late
 	if s.offset.Abs() <= stepOver {
 		return c.slew(s.offset, poll)
 	}

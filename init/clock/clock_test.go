@@ -23,6 +23,7 @@ type world struct {
 	steps    []time.Duration
 	slews    []time.Duration
 	rtc      int
+	released bool
 	saves    []time.Duration
 	measured []string // servers last asked
 }
@@ -49,10 +50,20 @@ func run(t *testing.T, w *world, f func(ctx context.Context, c *Clock)) {
 				w.measured = servers
 				return sample{offset: w.offset}, w.err
 			},
-			step:   func(d time.Duration) error { w.set(func() { w.steps = append(w.steps, d); w.offset = 0 }); return nil },
-			slew:   func(d, _ time.Duration) error { w.set(func() { w.slews = append(w.slews, d) }); return nil },
-			setRTC: func() error { w.set(func() { w.rtc++ }); return errors.New("no RTC") },
-			save:   func() error { w.set(func() { w.saves = append(w.saves, time.Since(w.begin)) }); return nil },
+			step: func(d time.Duration) error {
+				w.set(func() {
+					if !w.released {
+						t.Error("stepped while the floor is held")
+					}
+					w.steps = append(w.steps, d)
+					w.offset = 0
+				})
+				return nil
+			},
+			slew:    func(d, _ time.Duration) error { w.set(func() { w.slews = append(w.slews, d) }); return nil },
+			setRTC:  func() error { w.set(func() { w.rtc++ }); return errors.New("no RTC") },
+			save:    func() error { w.set(func() { w.saves = append(w.saves, time.Since(w.begin)) }); return nil },
+			release: func() { w.set(func() { w.released = true }) },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		c.start(ctx)
@@ -88,11 +99,11 @@ func TestAnAnswerLongBeforeTheBuildIsNotBelieved(t *testing.T) {
 	run(t, w, func(ctx context.Context, c *Clock) {
 		time.Sleep(time.Hour)
 		w.mu.Lock()
-		steps := len(w.steps)
+		steps, released := len(w.steps), w.released
 		w.offset = -time.Hour
 		w.mu.Unlock()
-		if steps != 0 || c.Synced() {
-			t.Errorf("%d steps, synchronised %v, want none", steps, c.Synced())
+		if steps != 0 || c.Synced() || released {
+			t.Errorf("%d steps, synchronised %v, floor released %v, want none", steps, c.Synced(), released)
 		}
 		if err := c.WaitSynced(ctx); err != nil {
 			t.Fatal(err)

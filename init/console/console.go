@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -44,18 +45,24 @@ type output struct {
 // mounted. When none can be opened it falls back to standard output, which the kernel
 // connects to /dev/console.
 func Open() *Console {
-	var ws []io.Writer
-	active, _ := os.ReadFile("/sys/class/tty/console/active")
-	for _, name := range strings.Fields(string(active)) {
-		f, err := os.OpenFile("/dev/"+name, os.O_WRONLY|noctty, 0)
-		if err == nil {
-			ws = append(ws, f)
-		}
-	}
+	ws := terminals("/sys", "/dev")
 	if len(ws) == 0 {
 		ws = append(ws, os.Stdout)
 	}
 	return New(ws...)
+}
+
+// terminals opens what the kernel writes its own messages to, by console= or by itself.
+func terminals(sys, dev string) []io.Writer {
+	var ws []io.Writer
+	active, _ := os.ReadFile(filepath.Join(sys, "class/tty/console/active"))
+	for _, name := range strings.Fields(string(active)) {
+		f, err := os.OpenFile(filepath.Join(dev, name), os.O_WRONLY|noctty, 0)
+		if err == nil {
+			ws = append(ws, f)
+		}
+	}
+	return ws
 }
 
 // New returns a console that writes to ws.

@@ -3,6 +3,8 @@ package console
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -37,6 +39,35 @@ func TestEachLineHasThePrefixAndNoControlBytes(t *testing.T) {
 	want := "keelson: one 1\nkeelson: two?[2J?\n"
 	if a.text() != want || b.text() != want {
 		t.Errorf("terminals got %q and %q, want %q", a.text(), b.text(), want)
+	}
+}
+
+func TestEveryConsoleOfTheKernelIsATerminal(t *testing.T) {
+	sys, dev := t.TempDir(), t.TempDir()
+	active := filepath.Join(sys, "class/tty/console/active")
+	if err := os.MkdirAll(filepath.Dir(active), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// A Raspberry Pi 3 or 4, a 5, a Rockchip; gone0 is in the list and not in /dev.
+	names := []string{"tty0", "ttyS1", "ttyAMA10", "ttyS2"}
+	if err := os.WriteFile(active, []byte(strings.Join(append(names, "gone0"), " ")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(names, "ttyS0") {
+		if err := os.WriteFile(filepath.Join(dev, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := New(terminals(sys, dev)...)
+	c.Printf("hello")
+	c.Flush(time.Minute)
+	for _, name := range names {
+		if b, err := os.ReadFile(filepath.Join(dev, name)); string(b) != "keelson: hello\n" {
+			t.Errorf("%s got %q, %v", name, b, err)
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(dev, "ttyS0")); len(b) != 0 {
+		t.Errorf("ttyS0, which is no console, got %q, %v", b, err)
 	}
 }
 

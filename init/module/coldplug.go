@@ -15,9 +15,11 @@ import (
 )
 
 // modaliasFiles lists where the kernel shows what a device wants; relative to /sys.
-// Devices of every bus, and the few classes that ask for modules themselves.
+// Devices of every bus, and the few classes that ask for modules themselves. A file uevent has a line
+// MODALIAS=; a few buses, such as Allwinner's for its power chips (sunxi-rsb), have no file modalias.
 var modaliasFiles = []string{
 	"bus/*/devices/*/modalias",
+	"bus/*/devices/*/uevent",
 	"class/input/*/modalias",
 	"class/dmi/*/modalias",
 }
@@ -83,6 +85,9 @@ func modaliases(sys string) []string {
 		for _, file := range files {
 			b, err := os.ReadFile(file)
 			a := strings.TrimSpace(string(b))
+			if filepath.Base(file) == "uevent" {
+				a = ueventAlias(a)
+			}
 			if err == nil && a != "" && !seen[a] {
 				seen[a] = true
 				list = append(list, a)
@@ -90,6 +95,16 @@ func modaliases(sys string) []string {
 		}
 	}
 	return list
+}
+
+// ueventAlias returns the alias that the text of a file uevent names, or "".
+func ueventAlias(text string) string {
+	for line := range strings.Lines(text) {
+		if a, ok := strings.CutPrefix(line, "MODALIAS="); ok {
+			return strings.TrimSpace(a)
+		}
+	}
+	return ""
 }
 
 // Hotplug loads modules for the devices that appear, until ctx is done. It returns an

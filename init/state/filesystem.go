@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/keelson-os/keelson/init/block"
+	"github.com/keelson-os/keelson/init/parttable"
 )
 
 // content is what a partition holds.
@@ -79,7 +80,7 @@ func fsSize(head []byte) (int64, error) {
 // format makes the file system. Inode tables and journal are cleared later by the kernel,
 // in the background: on a large disk that takes minutes.
 func (o Opener) format(disk *os.File, number int, dev string) error {
-	if err := mark(disk, number, true); err != nil {
+	if err := mark(disk, number, parttable.Formatting); err != nil {
 		return err
 	}
 	o.Say("state: making the file system on %s", dev)
@@ -91,7 +92,7 @@ func (o Opener) format(disk *os.File, number int, dev string) error {
 	if err := syncDevice(dev); err != nil {
 		return err
 	}
-	return mark(disk, number, false)
+	return mark(disk, number, parttable.Formatted)
 }
 
 func syncDevice(dev string) error {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/init/block"
-	"github.com/keelson-os/keelson/init/gpt"
 	"github.com/keelson-os/keelson/init/mount"
+	"github.com/keelson-os/keelson/init/parttable"
 	"github.com/keelson-os/keelson/init/step"
 )
 
@@ -23,12 +23,6 @@ const (
 	Dir = config.StateDir + "/keelson"
 
 	label = "keelson-state"
-	// formatting is the attribute bit that is set while the partition is being formatted.
-	// Bits 48 to 63 belong to the partition type's owner.
-	// Source: UEFI Specification 2.10, table 5-8.
-	formatting = 1 << 56
-	// formatted is the one that says that there was a file system once.
-	formatted = 1 << 57
 	// mountOptions: commit=30 joins the journal's writes of half a minute, for the life of
 	// SD cards. What programs sync themselves is on the disk at once all the same.
 	mountOptions = "commit=30,errors=remount-ro"
@@ -75,7 +69,7 @@ func (o Opener) Open() (Result, error) {
 		return r, err
 	}
 	defer disk.Close()
-	number, attributes, err := o.fit(disk, &r)
+	number, life, err := o.fit(disk, &r)
 	if err != nil {
 		return r, err
 	}
@@ -87,7 +81,7 @@ func (o Opener) Open() (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	format, err := mayFormat(what, attributes)
+	format, err := mayFormat(what, life)
 	switch {
 	case err != nil:
 		return r, fmt.Errorf("%s: %w", r.Device, err)
@@ -115,17 +109,17 @@ func (o Opener) Open() (Result, error) {
 	return r, nil
 }
 
-// mayFormat says whether a partition with these attributes in the table may be formatted.
+// mayFormat says whether a partition with this life in the table may be formatted.
 // A blank one that was formatted before is an error: flash memory that fails may read as
 // zeros, and what lies behind these may still be there. Writing the image again makes a
 // new table, and with it a fresh start.
-func mayFormat(what content, attributes uint64) (bool, error) {
+func mayFormat(what content, life parttable.Life) (bool, error) {
 	switch {
-	case attributes&formatting != 0:
+	case life == parttable.Formatting:
 		return true, nil
 	case what != blank:
 		return false, nil
-	case attributes&formatted != 0:
+	case life == parttable.Formatted:
 		return false, step.Advise(errors.New("its first mebibyte reads as zeros, although it had a file system: the disk is failing"),
 			"boot again; if this comes back, save what is on the state partition on another machine (e2fsck -b 32768), "+
 				"then write the image again, to another disk, for a fresh start")
@@ -134,14 +128,9 @@ func mayFormat(what content, attributes uint64) (bool, error) {
 }
 
 // fit makes the table and the partition reach to the disk's end, and returns the
-// partition's number and its attributes.
-func (o Opener) fit(disk *os.File, r *Result) (number int, attributes uint64, err error) {
-	size, err := block.Size(disk)
-	if err != nil {
-		return 0, 0, err
-	}
-	length := gpt.LBA(size / gpt.SectorSize)
-	t, err := gpt.Read(disk, length)
+// partition's number and its life.
+func (o Opener) fit(disk *os.File, r *Result) (number int, life parttable.Life, err error) {
+	t, err := readTable(disk)
 	if err != nil {
 		return 0, 0, fmt.Errorf("%s: %w", disk.Name(), err)
 	}
@@ -149,45 +138,45 @@ func (o Opener) fit(disk *os.File, r *Result) (number int, attributes uint64, er
 	if !ok {
 		return 0, 0, step.Advise(fmt.Errorf("%s has no partition %q, or several", disk.Name(), Partition), "write the image again")
 	}
-	changed, err := t.Grow(number, length)
+	changed, err := t.Grow(number)
 	if err != nil {
 		return 0, 0, step.Advise(fmt.Errorf("%s: %w", disk.Name(), err), "write the image to a disk that is large enough for it")
 	}
-	if changed || t.FromBackup {
+	if changed || t.FromBackup() {
 		if err := t.Write(disk); err != nil {
 			return 0, 0, fmt.Errorf("%s: %w", disk.Name(), err)
 		}
 	}
-	e := t.Entries[number-1]
+	if n := t.Beyond(); changed && n > 0 {
+		o.Say("state: %s has %d GB beyond 2 TiB, which this board's partition table (MBR) does not reach: they stay unused", disk.Name(), n/1e9)
+	}
 	r.Grown = changed
+	offset, size := t.Extent(number)
 	// Also when nothing changed: an earlier boot may have ended between the two.
-	err = block.ResizePartition(disk, number, int64(e.First)*gpt.SectorSize, int64(e.Sectors())*gpt.SectorSize)
-	if err != nil {
+	if err := block.ResizePartition(disk, number, offset, size); err != nil {
 		return 0, 0, err
 	}
-	return number, e.Attributes, nil
+	return number, t.Life(number), nil
 }
 
-// mark sets or clears the attribute that says a format is under way, and remembers its end.
-func mark(disk *os.File, number int, on bool) error {
+func readTable(disk *os.File) (*parttable.Table, error) {
 	size, err := block.Size(disk)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t, err := gpt.Read(disk, gpt.LBA(size/gpt.SectorSize))
+	return parttable.Read(disk, size)
+}
+
+// mark remembers in the table how far the partition has come.
+func mark(disk *os.File, number int, life parttable.Life) error {
+	t, err := readTable(disk)
 	if err != nil {
 		return err
 	}
-	e := &t.Entries[number-1]
-	was := e.Attributes
-	if on {
-		e.Attributes |= formatting
-	} else {
-		e.Attributes = e.Attributes&^formatting | formatted
-	}
-	if e.Attributes == was {
+	if t.Life(number) == life {
 		return nil
 	}
+	t.SetLife(number, life)
 	return t.Write(disk)
 }
 

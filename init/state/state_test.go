@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/keelson-os/keelson/init/parttable"
 	"github.com/keelson-os/keelson/tests/reftool"
 )
 
@@ -36,18 +37,18 @@ func TestOnlyWhatNeverHadAFileSystemIsFormatted(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		what       content
-		attributes uint64
+		life       parttable.Life
 		format, ok bool
 	}{
-		{"as the image builder left it", blank, 0, true, true},
-		{"format cut short", other, formatting, true, true},
-		{"format cut short before it began", blank, formatting, true, true},
-		{"in use", ext4, formatted, false, true},
-		{"in use since before formats were remembered", ext4, 0, false, true},
-		{"start overwritten", other, formatted, false, true},
-		{"start reads as zeros", blank, formatted, false, false},
+		{"as the image builder left it", blank, parttable.Fresh, true, true},
+		{"format cut short", other, parttable.Formatting, true, true},
+		{"format cut short before it began", blank, parttable.Formatting, true, true},
+		{"in use", ext4, parttable.Formatted, false, true},
+		{"in use since before formats were remembered", ext4, parttable.Fresh, false, true},
+		{"start overwritten", other, parttable.Formatted, false, true},
+		{"start reads as zeros", blank, parttable.Formatted, false, false},
 	} {
-		format, err := mayFormat(c.what, c.attributes)
+		format, err := mayFormat(c.what, c.life)
 		if format != c.format || (err == nil) != c.ok {
 			t.Errorf("%s: mayFormat = %v, %v, want %v, ok %v", c.name, format, err, c.format, c.ok)
 		}

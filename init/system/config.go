@@ -14,8 +14,8 @@ import (
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/init/block"
-	"github.com/keelson-os/keelson/init/gpt"
 	"github.com/keelson-os/keelson/init/mount"
+	"github.com/keelson-os/keelson/init/parttable"
 	"github.com/keelson-os/keelson/init/provision"
 	"github.com/keelson-os/keelson/init/step"
 )
@@ -131,7 +131,7 @@ func (s *system) espDevice() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t, err := gpt.Read(f, gpt.LBA(size/gpt.SectorSize))
+	t, err := parttable.Read(f, size)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,6 +99,12 @@ func (s *system) devices(ctx context.Context, well *health.Check) {
 	})
 	coldplugged()
 	s.steps.Run("node-modules", func() (string, error) { return "", s.loader.LoadAll(preloaded) })
+	if names, err := module.Listed(module.ListDir); len(names) > 0 || err != nil {
+		s.steps.Run("named-modules", func() (string, error) {
+			err := errors.Join(err, s.loader.LoadNamed(names))
+			return strings.Join(names, " "), step.Advise(err, "name modules of this kernel, whose devices are there, with keelson build --module or in /etc/modules-load.d")
+		})
+	}
 	s.openWatchdog(ctx, well)
 	s.loader.Forget()
 	debug.FreeOSMemory() // the boot's garbage; from here on little is allocated
@@ -238,10 +245,11 @@ func (s *system) clock(ctx context.Context) (string, error) {
 		s.con.Printf("clock: %v", err) // the build time is a floor all the same
 	}
 	note := "trusted"
-	if raised {
+	if raised || !trusted {
 		note = "was behind; set to the last known time"
 	}
 	if s.cfg == nil || s.net == nil || len(s.cfg.Clock.Servers) == 0 {
+		s.background(ctx, "clock", func() { clock.Hold(ctx, s.build.Time, dir, s.con.Printf) })
 		return note + ", no NTP", nil
 	}
 	servers := func() []string { return clock.Servers(s.cfg.Clock.Servers, s.net.NTPServers()) }

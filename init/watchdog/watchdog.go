@@ -17,12 +17,14 @@ import (
 const Path = "/dev/watchdog"
 
 const (
-	// timeout is how long the hardware waits for us, in seconds, if it can wait that long;
-	// a Raspberry Pi's takes 15 at most.
-	timeout = 30
 	// feeds is how often it is fed per timeout.
 	feeds = 4
 )
+
+// timeouts are what is asked for, in seconds, the first that the driver takes: it is how
+// long the hardware waits for us. A Raspberry Pi's takes 15 at most, an Allwinner's 16;
+// some drivers refuse more, others set what they can.
+var timeouts = []int32{30, 15, 10}
 
 // Dog is an open watchdog that is fed by its own goroutine.
 type Dog struct {
@@ -46,22 +48,24 @@ func Open() (*Dog, error) {
 	if info, err := unix.IoctlGetWatchdogInfo(int(f.Fd())); err == nil {
 		d.name = unix.ByteSliceToString(info.Identity[:])
 	}
-	seconds := int32(timeout)
-	if d.ioctl(unix.WDIOC_SETTIMEOUT, &seconds) != nil || seconds <= 0 {
-		// The driver's own then, or its limit.
-		for _, try := range []int32{15, 10} {
-			if seconds = try; d.ioctl(unix.WDIOC_SETTIMEOUT, &seconds) == nil {
-				break
-			}
-		}
-		var is int32
-		if d.ioctl(unix.WDIOC_GETTIMEOUT, &is) == nil && is > 0 {
-			seconds = is
-		}
-	}
-	d.timeout = time.Duration(seconds) * time.Second
+	d.timeout = agree(d.ioctl)
 	d.every = max(d.timeout/feeds, time.Second)
 	return d, nil
+}
+
+// agree sets a timeout and returns it. ioctl is the device's; it answers in v.
+func agree(ioctl func(req uintptr, v *int32) error) time.Duration {
+	for _, seconds := range timeouts {
+		if ioctl(unix.WDIOC_SETTIMEOUT, &seconds) == nil && seconds > 0 {
+			return time.Duration(seconds) * time.Second
+		}
+	}
+	// The driver's own then.
+	var seconds int32
+	if ioctl(unix.WDIOC_GETTIMEOUT, &seconds) != nil || seconds <= 0 {
+		seconds = timeouts[len(timeouts)-1]
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 func (d *Dog) ioctl(req uintptr, v *int32) error {
