@@ -4,9 +4,9 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-ARCH    ?= amd64
 VERSION ?= 0.1.0
 BOARD   ?= pc
+ARCH    ?= $(if $(filter pc,$(BOARD)),amd64,arm64)
 NAME    ?= homelab
 FUZZTIME ?= 20s
 # Debian's mirrors drop a package version when its successor appears, so a clone that is older than
@@ -44,12 +44,14 @@ help: ## list the targets
 
 # --- what a fresh machine lacks -------------------------------------------------
 
-# command=Debian package. The first list is for building and running, the second for tests:
-# they are the reference tools that check our file formats.
+# command=Debian package. The first list is for building and running, the second for boards of arm64, the
+# third for tests: the reference tools that check our file formats.
 RUN_TOOLS  := go=golang-go gcc=gcc qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils \
 	/usr/share/OVMF/OVMF_CODE_4M.fd=ovmf apt-get=apt dpkg-deb=dpkg git=git \
 	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
-TEST_TOOLS := sgdisk=gdisk fsck.vfat=dosfstools mdir=mtools e2fsck=e2fsprogs veritysetup=cryptsetup-bin \
+ARM_TOOLS  := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-system-aarch64=qemu-system-arm \
+	/usr/share/AAVMF/AAVMF_CODE.fd=qemu-efi-aarch64
+TEST_TOOLS := sgdisk=gdisk sfdisk=fdisk mkimage=u-boot-tools dtc=device-tree-compiler /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu fsck.vfat=dosfstools mdir=mtools e2fsck=e2fsprogs veritysetup=cryptsetup-bin \
 	fsck.erofs=erofs-utils unsquashfs=squashfs-tools cpio=cpio zstd=zstd objdump=binutils gpg=gnupg ip=iproute2
 
 # need LIST: installs the packages of LIST whose command or file is missing.
@@ -67,14 +69,14 @@ endef
 
 .PHONY: deps test-deps
 deps:
-	$(call need,$(RUN_TOOLS))
+	$(call need,$(RUN_TOOLS) $(if $(filter arm64,$(ARCH)),$(ARM_TOOLS)))
 test-deps: deps
-	$(call need,$(TEST_TOOLS))
+	$(call need,$(ARM_TOOLS) $(TEST_TOOLS))
 
 # --- build ----------------------------------------------------------------------
 
 .PHONY: build
-build: deps cli programs ## bin/keelson and everything an image needs
+build: deps cli programs traefik ## bin/keelson and everything an image needs; BOARD=rpi for arm64
 
 .PHONY: cli
 cli:
@@ -91,7 +93,6 @@ programs: cli
 		$(addprefix github.com/containernetworking/plugins/plugins/,$(PLUGINS))
 	bin/keelson runc $(PACKAGES) --arch $(ARCH) --source imagebuilder/programs --out $(BIN)/runc
 	GOARCH=$(ARCH) go build -tags '$(TAGS)' -ldflags '$(NODE_LDFLAGS)' -o $(BIN)/node ./cmd/node
-	@$(MAKE) --no-print-directory traefik
 
 # A program of a container image in the image. Its 2200 packages take 7 minutes of one core, once.
 .PHONY: traefik
@@ -125,6 +126,7 @@ unit: test-deps
 
 .PHONY: test
 test: test-deps build lint unit ## everything that must pass: lint, unit tests, formats, QEMU scenarios
+	@$(MAKE) --no-print-directory programs ARCH=arm64
 	KEELSON_QEMU=1 go test -tags '$(TAGS)' -count=1 -timeout 60m -v ./tests/...
 
 # Not cluster/: fuzzing compiles everything below a package anew, and that is Kubernetes. Its
@@ -141,8 +143,8 @@ test-all: test fuzz ## also the slow matrices: machines, disks, cards, networks,
 	KEELSON_QEMU=1 KEELSON_ALL=1 go test -tags '$(TAGS)' -count=1 -timeout 180m -v ./tests/scenario
 
 .PHONY: bench
-bench: build ## measure, and rewrite docs/benchmarks.md
-	KEELSON_QEMU=1 go run -tags '$(TAGS)' ./tests/bench
+bench: build ## measure, and rewrite docs/benchmarks.md; BOARD=arm64 for its part of the page
+	KEELSON_QEMU=1 go run -tags '$(TAGS)' ./tests/bench -board $(BOARD)
 
 .PHONY: clean
 clean: ## remove what was built here (the caches in the home folder stay)

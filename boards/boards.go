@@ -1,6 +1,7 @@
 // Package boards holds the kinds of machine that Keelson is built for. A board is data: a
 // folder with board.yaml, packages.lock (which Debian packages an image is made of; see package
-// imagebuilder/pkgs) and README.md. The folders are part of the program.
+// imagebuilder/pkgs), README.md, and if it needs them a folder boot with files for the root of its FAT partition and a
+// folder root with files that are laid over the root, at their paths there. The folders are part of the program. Files of the folder lists hold what several boards share.
 //
 // board.yaml is read strictly: a key that is not described by Board is refused.
 package boards
@@ -15,12 +16,13 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-//go:embed */board.yaml */packages.lock
+//go:embed all:*/*
 var embedded embed.FS
 
 // Board describes one kind of machine. It is read-only after Load.
@@ -31,11 +33,16 @@ type Board struct {
 	Description string `yaml:"description"`
 	// Arch is Debian's and Go's name of the architecture: amd64 or arm64.
 	Arch string `yaml:"arch"`
-	// Boot is the boot chain: "systemd-boot" (UEFI, a UKI per slot on the ESP).
+	// Boot is the boot chain, one of the Boot constants.
 	Boot string `yaml:"boot"`
+	// BIOS names the loader for machines without UEFI: BIOSGRUB, or empty for none.
+	BIOS string `yaml:"bios"`
+	// Table is the kind of partition table: TableGPT (also if empty) or TableMBR.
+	Table string `yaml:"table"`
 	// Suite is the Debian release the packages come from, e.g. "trixie".
 	Suite string `yaml:"suite"`
-	// Kernel is the Debian kernel meta package, e.g. "linux-image-amd64".
+	// Kernel is the Debian kernel meta package, e.g. "linux-image-amd64", or with another suite of the
+	// archive as apt writes it, "linux-image-arm64/trixie-backports".
 	Kernel string `yaml:"kernel"`
 	// Packages are further Debian packages that hold what this board needs: boot loader,
 	// firmware. They are unpacked without their dependencies.
@@ -46,19 +53,99 @@ type Board struct {
 	Consoles []string `yaml:"consoles"`
 	// Modules says which kernel modules go where.
 	Modules Modules `yaml:"modules"`
+	// Overlays are names of folders of overlays/ that are laid over the root, in this order,
+	// after the one of every root and before RootFiles.
+	Overlays []string `yaml:"overlays"`
 	// Firmware are path.Match patterns below usr/lib/firmware. Each must match.
 	Firmware []string `yaml:"firmware"`
 	// Partitions are laid out in this order, without gaps, from disk.FirstOffset on.
 	Partitions []Partition `yaml:"partitions"`
+	// Lists are names of lists (lists/NAME.yaml), whose modules and firmware are added to the board's.
+	Lists []string `yaml:"lists"`
+	// DeviceTrees are path.Match patterns below the kernel package's device trees
+	// ("broadcom/bcm2711-rpi-4-b.dtb"). Each must match. Where they go depends on the boot chain.
+	DeviceTrees []string `yaml:"device_trees"`
+	// Files are copied from packages to the FAT partition.
+	Files []PackageFile `yaml:"files"`
+	// Raw are written to fixed places of the disk, before the first partition.
+	Raw []Raw `yaml:"raw"`
+	// UBoot says how U-Boot starts the kernel; BootUBoot boards have it.
+	UBoot *UBoot `yaml:"u_boot"`
 
 	// Lock is packages.lock.
 	Lock []byte `yaml:"-"`
+	// BootFiles are the files of the folder boot, by name.
+	BootFiles map[string][]byte `yaml:"-"`
+	// RootFiles are the files of the folder root, by path below it.
+	RootFiles map[string][]byte `yaml:"-"`
+}
+
+// The boot chains.
+const (
+	// BootSystemd is UEFI, systemd-boot and a UKI per slot on the ESP.
+	BootSystemd = "systemd-boot"
+	// BootUBoot is U-Boot's standard boot with boot.scr, see package imagebuilder/uboot.
+	BootUBoot = "u-boot"
+	// BootPi is the Raspberry Pi firmware starting the kernel itself, see package imagebuilder/pi.
+	BootPi = "pi"
+)
+
+// BIOSGRUB is GRUB, started by a BIOS; see package imagebuilder/grub.
+const BIOSGRUB = "grub"
+
+// The partition tables. An MBR has no names: esp, root-a, root-b and state are its four
+// partitions in this order, and bootstate is a place without an entry.
+const (
+	TableGPT = "gpt"
+	TableMBR = "mbr"
+)
+
+// PackageFile is a file, or the files of a pattern, of a Debian package.
+type PackageFile struct {
+	Package string `yaml:"package"`
+	From    string `yaml:"from"` // path.Match pattern below the package's root
+	// To is the path on the FAT partition; a folder if it ends in "/" , then names are kept.
+	To string `yaml:"to"`
+}
+
+// Raw is a file of a package that a boot ROM reads from a fixed place of the disk.
+type Raw struct {
+	Package string `yaml:"package"`
+	From    string `yaml:"from"` // path below the package's root
+	At      Size   `yaml:"at"`   // byte offset on the disk
+}
+
+// UBoot are the places in memory where boot.scr loads things, and which device tree it takes.
+type UBoot struct {
+	Kernel  Address `yaml:"kernel"`  // the Image, uncompressed; its BSS follows
+	Initrd  Address `yaml:"initrd"`  //
+	FDT     Address `yaml:"fdt"`     // device tree; unused if the firmware gives one
+	Scratch Address `yaml:"scratch"` // for blocks of boot state and boot.env, 64 KiB
+	// DeviceTree is "firmware" (the one that U-Boot was given, ${fdt_addr}) or "file"
+	// (${fdtfile} below the slot's dtb folder).
+	DeviceTree string `yaml:"device_tree"`
+}
+
+// Address is an address in memory, in YAML hexadecimal with 0x.
+type Address uint64
+
+// UnmarshalYAML reads "0x2000000".
+func (a *Address) UnmarshalYAML(n *yaml.Node) error {
+	v, err := strconv.ParseUint(strings.TrimPrefix(n.Value, "0x"), 16, 64)
+	if err != nil || !strings.HasPrefix(n.Value, "0x") {
+		return fmt.Errorf("line %d: address %q: want hexadecimal digits after 0x", n.Line, n.Value)
+	}
+	*a = Address(v)
+	return nil
 }
 
 // Modules are the selections of kernel modules of a board.
 type Modules struct {
 	Root      Selection `yaml:"root"`
 	Initramfs Selection `yaml:"initramfs"`
+	// Load are names of modules that are loaded at boot though no device asks for them ("i2c-dev").
+	// They are in the root, selected there or not.
+	Load []string `yaml:"load"`
 }
 
 // Selection chooses modules by path below the kernel tree's "kernel" folder, without ".ko" and
@@ -73,10 +160,13 @@ type Selection struct {
 // Partition is one partition of the board's disk.
 type Partition struct {
 	Name string `yaml:"name"` // the GPT partition name
-	Size Size   `yaml:"size"` // bytes in the image
+	Size Size   `yaml:"size"` // bytes in the image, a multiple of 1 MiB
+	// At is the byte offset on the disk, a multiple of 1 MiB below disk.FirstOffset; 0: after the
+	// partition before it.
+	At Size `yaml:"at"`
 }
 
-// Size is a number of bytes, a multiple of 1 MiB; in YAML "512 MiB" or "1 GiB".
+// Size is a number of bytes; in YAML "8 KiB", "512 MiB" or "1 GiB".
 type Size int64
 
 // PartitionSize returns the size in bytes of the partition named name, 0 if there is none.
@@ -127,7 +217,7 @@ func list(fsys fs.FS) []string {
 func load(fsys fs.FS, name string) (*Board, error) {
 	names := list(fsys)
 	if !slices.Contains(names, name) {
-		return nil, &UnknownError{Name: name, Boards: names, Nearest: nearest(name, names)}
+		return nil, &UnknownError{Name: name, Boards: names, Nearest: Nearest(name, names)}
 	}
 	text, err := fs.ReadFile(fsys, name+"/board.yaml")
 	if err != nil {
@@ -140,10 +230,59 @@ func load(fsys fs.FS, name string) (*Board, error) {
 	if b.Name != name {
 		return nil, fmt.Errorf("boards/%s/board.yaml: name is %q, want the folder's name %q", name, b.Name, name)
 	}
+	if err := b.addLists(fsys); err != nil {
+		return nil, fmt.Errorf("boards/%s/board.yaml: %w", name, err)
+	}
+	if len(b.Modules.Root.Include) == 0 || len(b.Modules.Initramfs.Include) == 0 {
+		return nil, fmt.Errorf("boards/%s/board.yaml: modules: root.include and initramfs.include must not be empty", name)
+	}
 	if b.Lock, err = fs.ReadFile(fsys, name+"/packages.lock"); err != nil {
 		return nil, err
 	}
+	if b.BootFiles, err = bootFiles(fsys, name); err != nil {
+		return nil, err
+	}
+	if b.RootFiles, err = rootFiles(fsys, name); err != nil {
+		return nil, err
+	}
 	return b, nil
+}
+
+// bootFiles reads the board's folder boot, if it has one.
+func bootFiles(fsys fs.FS, board string) (map[string][]byte, error) {
+	entries, err := fs.ReadDir(fsys, board+"/boot")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, e := range entries {
+		if files[e.Name()], err = fs.ReadFile(fsys, path.Join(board, "boot", e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// rootFiles reads the board's folder root, if it has one.
+func rootFiles(fsys fs.FS, board string) (map[string][]byte, error) {
+	sub, err := fs.Sub(fsys, board+"/root")
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	err = fs.WalkDir(sub, ".", func(p string, d fs.DirEntry, err error) error {
+		if p == "." && errors.Is(err, fs.ErrNotExist) {
+			return fs.SkipAll
+		}
+		if err == nil && !d.IsDir() {
+			files[p], err = fs.ReadFile(sub, p)
+		}
+		return err
+	})
+	return files, err
 }
 
 // unknownKey is how yaml.v3 reports one: "line 3: field colour not found in type boards.Board".
@@ -155,21 +294,29 @@ var atLine = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)$`)
 // parse reads a board.yaml. file is used in errors.
 func parse(file string, text []byte) (*Board, error) {
 	b := &Board{}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(b); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s: the file is empty", file)
-		}
-		return nil, locate(file, err)
-	}
-	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: more than one YAML document", file)
+	if err := decode(file, text, b); err != nil {
+		return nil, err
 	}
 	if err := b.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return b, nil
+}
+
+// decode reads one YAML document strictly.
+func decode(file string, text []byte, to any) error {
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(to); err != nil {
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s: the file is empty", file)
+		}
+		return locate(file, err)
+	}
+	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: more than one YAML document", file)
+	}
+	return nil
 }
 
 // locate turns a YAML error into one error per fault, each as file:line: text.
@@ -203,29 +350,51 @@ func (b *Board) check() error {
 		return errors.New("description: missing")
 	case b.Arch != "amd64" && b.Arch != "arm64":
 		return fmt.Errorf("arch: got %q, want amd64 or arm64", b.Arch)
-	case b.Boot != "systemd-boot":
-		return fmt.Errorf("boot: got %q, want systemd-boot", b.Boot)
+	case !slices.Contains([]string{BootSystemd, BootUBoot, BootPi}, b.Boot):
+		return fmt.Errorf("boot: got %q, want %s, %s or %s", b.Boot, BootSystemd, BootUBoot, BootPi)
+	case b.BIOS != "" && (b.BIOS != BIOSGRUB || b.Boot != BootSystemd || b.Arch != "amd64"):
+		return fmt.Errorf("bios: got %q, want nothing, or %s on an amd64 board with %s", b.BIOS, BIOSGRUB, BootSystemd)
+	case !slices.Contains([]string{"", TableGPT, TableMBR}, b.Table):
+		return fmt.Errorf("table: got %q, want %s or %s", b.Table, TableGPT, TableMBR)
+	case (b.UBoot != nil) != (b.Boot == BootUBoot):
+		return fmt.Errorf("u_boot: boards with boot: %s have it, and no others", BootUBoot)
+	case b.UBoot != nil && !slices.Contains([]string{"firmware", "file"}, b.UBoot.DeviceTree):
+		return fmt.Errorf("u_boot.device_tree: got %q, want firmware or file", b.UBoot.DeviceTree)
 	case b.Suite == "":
 		return errors.New("suite: missing")
 	case b.Kernel == "":
 		return errors.New("kernel: missing")
-	case len(b.Modules.Root.Include) == 0 || len(b.Modules.Initramfs.Include) == 0:
-		return errors.New("modules: root.include and initramfs.include must not be empty")
 	case len(b.Partitions) == 0:
 		return errors.New("partitions: missing")
 	}
-	for _, s := range []Selection{b.Modules.Root, b.Modules.Initramfs} {
-		for _, p := range slices.Concat(s.Include, s.Exclude) {
-			if err := checkPattern(p); err != nil {
-				return fmt.Errorf("modules: %w", err)
-			}
+	if err := b.Modules.check(); err != nil {
+		return err
+	}
+	for _, o := range b.Overlays {
+		if !goodName.MatchString(o) {
+			return fmt.Errorf("overlays: %q: want the name of a folder of overlays", o)
 		}
 	}
-	for _, p := range b.Firmware {
-		if err := checkPattern(p); err != nil {
-			return fmt.Errorf("firmware: %w", err)
+	if err := checkPatterns("firmware", b.Firmware); err != nil {
+		return err
+	}
+	if err := checkPatterns("device_trees", b.DeviceTrees); err != nil {
+		return err
+	}
+	for _, f := range b.Files {
+		if err := checkPattern(f.From); err != nil || f.Package == "" || !fs.ValidPath(strings.TrimSuffix(f.To, "/")) {
+			return fmt.Errorf("files: %+v: want package, from (a relative pattern) and to (a relative path)", f)
 		}
 	}
+	for _, r := range b.Raw {
+		if err := checkPattern(r.From); err != nil || r.Package == "" || r.At <= 0 || r.At%512 != 0 {
+			return fmt.Errorf("raw: %+v: want package, from (a relative path) and at (whole sectors)", r)
+		}
+	}
+	return b.checkPartitions()
+}
+
+func (b *Board) checkPartitions() error {
 	seen := map[string]bool{}
 	for _, p := range b.Partitions {
 		if !goodName.MatchString(p.Name) || len(p.Name) > 36 {
@@ -235,8 +404,37 @@ func (b *Board) check() error {
 			return fmt.Errorf("partitions: %s is there twice", p.Name)
 		}
 		seen[p.Name] = true
-		if p.Size <= 0 {
-			return fmt.Errorf("partitions: %s: size is missing", p.Name)
+		if p.Size <= 0 || p.Size%mib != 0 || p.At%mib != 0 {
+			return fmt.Errorf("partitions: %s: want a size, and size and at in whole MiB", p.Name)
+		}
+	}
+	return nil
+}
+
+// mib is what partitions are aligned to.
+const mib = 1 << 20
+
+// moduleName is what a kernel module may be called.
+var moduleName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+func (m *Modules) check() error {
+	for _, name := range m.Load {
+		if !moduleName.MatchString(name) {
+			return fmt.Errorf("modules: load: %q: want the name of a module, as in i2c-dev", name)
+		}
+	}
+	for _, s := range []Selection{m.Root, m.Initramfs} {
+		if err := checkPatterns("modules", slices.Concat(s.Include, s.Exclude)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkPatterns(key string, patterns []string) error {
+	for _, p := range patterns {
+		if err := checkPattern(p); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
 	return nil
@@ -249,21 +447,18 @@ func checkPattern(p string) error {
 	return nil
 }
 
-var sizeText = regexp.MustCompile(`^([1-9][0-9]{0,5}) (MiB|GiB)$`)
+var sizeText = regexp.MustCompile(`^([1-9][0-9]{0,5}) (KiB|MiB|GiB)$`)
 
-// UnmarshalYAML reads "512 MiB" or "1 GiB".
+// UnmarshalYAML reads "8 KiB", "512 MiB" or "1 GiB".
 func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 	m := sizeText.FindStringSubmatch(n.Value)
 	if n.Kind != yaml.ScalarNode || m == nil {
-		return fmt.Errorf("line %d: size %q: want a whole number of MiB or GiB, as in \"512 MiB\"", n.Line, n.Value)
+		return fmt.Errorf("line %d: size %q: want a whole number of KiB, MiB or GiB, as in \"512 MiB\"", n.Line, n.Value)
 	}
 	var v int64
 	for _, c := range m[1] {
 		v = v*10 + int64(c-'0')
 	}
-	if m[2] == "GiB" {
-		v <<= 10
-	}
-	*s = Size(v << 20)
+	*s = Size(v << map[string]int{"KiB": 10, "MiB": 20, "GiB": 30}[m[2]])
 	return nil
 }

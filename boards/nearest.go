@@ -1,8 +1,8 @@
 package boards
 
-// nearest returns the name of names with the smallest edit distance to name, if it is
-// small enough to be a slip of the finger: at most a third of the letters, at least one.
-func nearest(name string, names []string) string {
+// Nearest returns the name of names with the smallest edit distance to name, if it is
+// small enough to be a slip of the finger: at most a third of the letters, at least one; else "".
+func Nearest(name string, names []string) string {
 	best, at := "", max(1, len(name)/3)+1
 	for _, n := range names {
 		if d := distance(name, n); d < at {

@@ -18,7 +18,7 @@ import (
 	"github.com/keelson-os/keelson/imagebuilder/fat"
 	"github.com/keelson-os/keelson/imagebuilder/output"
 	"github.com/keelson-os/keelson/imagebuilder/pkgs"
-	"github.com/keelson-os/keelson/imagebuilder/uki"
+	"github.com/keelson-os/keelson/imagebuilder/vmimage"
 )
 
 // Build builds an image. Whatever goes wrong, the files of an earlier build stay as they are.
@@ -46,6 +46,7 @@ func (b *builder) build(ctx context.Context, files userFiles) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.noteReplaced(sys.info.Added)
 	img := &image{sys: sys, configured: b.opts.ConfigPath != ""}
 	if img.archives, err = b.embedImages(ctx, sys); err != nil {
 		return nil, err
@@ -89,6 +90,12 @@ func prepare(o Options) (*builder, userFiles, error) {
 		return nil, files, err
 	}
 	b := &builder{opts: o, board: board, progress: o.Progress, cache: o.CacheDir}
+	if b.format, err = o.format(); err != nil {
+		return nil, files, err
+	}
+	if err := b.readAdded(); err != nil {
+		return nil, files, err
+	}
 	if b.progress == nil {
 		b.progress = silent{}
 	}
@@ -132,42 +139,38 @@ type image struct {
 	archives   []embedded
 	manifests  []embedded
 	cmdline    string
-	uki        []byte
-	esp        []fat.File
+	slot       []fat.File // slot a's boot files on the FAT partition
+	esp        []fat.File // all of the FAT partition
 	espSize    int64
-	seed       [32]byte
-	partitions []disk.Partition
+	parts      []part // what the boot chain made, for the manifest
+	bootState  []byte // content of the bootstate area
+	disk       disk.Disk
 	extents    []disk.Extent
 	diskSize   int64
 	content    int64 // bytes that are written; the rest are holes
 }
 
-// layout makes the UKI and decides what goes where.
+// layout makes the slot's boot files and decides what goes where.
 func (b *builder) layout(img *image, configFiles []fat.File) error {
 	var err error
 	if img.cmdline, err = cmdline(b.board, img.sys.info.Tree, b.opts.Kargs); err != nil {
 		return err
 	}
-	if img.uki, err = b.makeUKI(img); err != nil {
+	if err := b.bootFiles(img); err != nil {
 		return err
 	}
-	loader, err := img.sys.read(loaderFile)
-	if err != nil {
-		return err
+	// Room for the slots of two more versions: the other slot's and the one being written.
+	free := int64(32 << 20)
+	for _, f := range img.slot {
+		free += 2 * f.Size
 	}
-	img.esp = append(img.esp,
-		dataFile("EFI/BOOT/"+efiFiles[b.board.Arch].fallback, loader),
-		dataFile("EFI/Linux/"+b.ukiName(), img.uki),
-		dataFile("loader/loader.conf", []byte("timeout 0\neditor no\n")))
-	img.esp = append(img.esp, configFiles...)
+	img.esp = append(append(img.esp, img.slot...), configFiles...)
 	for _, e := range append(img.archives[:len(img.archives):len(img.archives)], img.manifests...) {
 		img.esp = append(img.esp, e.file)
 	}
-	if img.seed, err = img.digest(b, configFiles); err != nil {
+	if img.disk.Seed, err = img.digest(b, configFiles); err != nil {
 		return err
 	}
-	// Room for the UKIs of two more versions: the other slot's and the one being written.
-	free := 2*int64(len(img.uki)) + 32<<20
 	start := b.board.PartitionSize("esp")
 	if img.espSize, err = fat.Fit(img.esp, start, 64<<20, free); err != nil {
 		return err
@@ -175,36 +178,25 @@ func (b *builder) layout(img *image, configFiles []fat.File) error {
 	if img.espSize > start {
 		b.progress.Note(fmt.Sprintf("the ESP has %d MiB instead of %d: the embedded files need it", img.espSize>>20, start>>20))
 	}
-	img.partitions = b.partitions(img)
-	img.extents, img.diskSize, err = disk.Layout(img.partitions)
+	if err := b.partitions(img); err != nil {
+		return err
+	}
+	img.extents, img.diskSize, err = disk.Layout(img.disk.Partitions)
 	for _, f := range img.esp {
 		img.content += f.Size
 	}
+	for _, blob := range img.disk.Blobs {
+		img.content += int64(len(blob.Data))
+	}
 	img.content += img.sys.info.Tree.Size + 4<<20 // tables and directories
 	return err
-}
-
-// ukiName is the UKI's file name: without a counter, so it counts as good.
-func (b *builder) ukiName() string { return "keelson_" + b.opts.Version + ".efi" }
-
-func (b *builder) makeUKI(img *image) ([]byte, error) {
-	p := uki.Parts{Cmdline: img.cmdline, Uname: img.sys.info.KernelVersion}
-	for name, to := range map[string]*[]byte{stubFile: &p.Stub, releaseFile: &p.OSRelease, initrdFile: &p.Initrd, kernelFile: &p.Linux} {
-		data, err := img.sys.read(name)
-		if err != nil {
-			return nil, err
-		}
-		*to = data
-	}
-	return uki.Build(p)
 }
 
 // digest covers everything in the image; the disk's GUIDs derive from it, so that two
 // images share them only if they are the same.
 func (img *image) digest(b *builder, configFiles []fat.File) ([32]byte, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "image\x00%s\x00%s\x00", b.board.Name, img.sys.info.Key)
-	h.Write(img.uki)
+	fmt.Fprintf(h, "image\x00%s\x00%s\x00%s\x00", b.board.Name, img.sys.info.Key, img.cmdline)
 	for _, f := range configFiles {
 		r, err := f.Open()
 		if err != nil {
@@ -224,7 +216,7 @@ func (img *image) digest(b *builder, configFiles []fat.File) ([32]byte, error) {
 	return [32]byte(h.Sum(nil)), nil
 }
 
-// partitionTypes are the types of the board's partitions by name; root depends on the architecture.
+// partitionType is the type of a partition by its name; root's depends on the architecture.
 func partitionType(name, arch string) string {
 	switch name {
 	case "esp":
@@ -236,31 +228,71 @@ func partitionType(name, arch string) string {
 			return disk.TypeRootARM64
 		}
 		return disk.TypeRootAMD64
+	case "bios":
+		return disk.TypeBIOSBoot
 	}
 	return disk.TypeLinux
 }
 
-// partitions returns the board's partitions with their content.
-func (b *builder) partitions(img *image) []disk.Partition {
-	var out []disk.Partition
+// partitions lists the board's partitions with their content, and what has a place without one.
+func (b *builder) partitions(img *image) error {
+	d := &img.disk
+	d.MBR = b.board.Table == boards.TableMBR
 	offset := int64(disk.FirstOffset)
 	for _, p := range b.board.Partitions {
-		part := disk.Partition{Name: p.Name, Type: partitionType(p.Name, b.board.Arch), Size: int64(p.Size)}
+		part := disk.Partition{Name: p.Name, Type: partitionType(p.Name, b.board.Arch), Size: int64(p.Size), At: int64(p.At)}
 		switch p.Name {
 		case "esp":
 			part.Size = img.espSize
 			part.Write = b.espWriter(img, offset)
+		case "bootstate":
+			if p.At != bootStateAt {
+				return fmt.Errorf("boards/%s/board.yaml: partitions: bootstate is at %d, want %d: boot loaders look for it there", b.board.Name, p.At, bootStateAt)
+			}
+			part.Write = writeBytes(img.bootState)
 		case "root-a":
 			part.Write = img.writeRoot
+		case "bios":
+			core, err := img.sys.read(biosCoreFile)
+			if err != nil {
+				return err
+			}
+			part.Write = writeBytes(core)
 		}
-		offset += part.Size
-		out = append(out, part)
+		if p.At == 0 {
+			offset += part.Size
+		}
+		d.Partitions = append(d.Partitions, part)
 	}
-	return out
+	if b.board.BIOS != "" {
+		var err error
+		if d.BootCode, err = img.sys.read(biosBootFile); err != nil {
+			return err
+		}
+	}
+	for i, r := range img.sys.info.Raw {
+		data, err := img.sys.read(rawFile(i))
+		if err != nil {
+			return err
+		}
+		d.Blobs = append(d.Blobs, disk.Blob{Name: r.Name, Offset: r.At, Data: data})
+	}
+	return nil
+}
+
+// bootStateAt is where the bootstate area is on every board, bytes.
+const bootStateAt = 15 << 20
+
+// writeBytes returns a partition's writer of data, from its start on.
+func writeBytes(data []byte) func(context.Context, io.WriterAt) error {
+	return func(_ context.Context, w io.WriterAt) error {
+		_, err := w.WriteAt(data, 0)
+		return err
+	}
 }
 
 func (b *builder) espWriter(img *image, offset int64) func(context.Context, io.WriterAt) error {
-	id := disk.UUID(img.seed, "esp volume id")
+	id := disk.UUID(img.disk.Seed, "esp volume id")
 	v := fat.Volume{
 		Size: img.espSize, Label: "KEELSON", ID: binary.BigEndian.Uint32(id[:]),
 		Time: img.sys.info.Epoch, Hidden: uint32(offset / 512),
@@ -322,8 +354,8 @@ func (b *builder) write(ctx context.Context, img *image) (_ *Result, err error) 
 	defer abort(out)
 	m := b.manifest(img, filepath.Base(imageFile))
 	raw := out
-	if compressed {
-		// The raw image, which is mostly holes, lies beside the target while it is compressed.
+	if compressed || b.format.NeedsTool() {
+		// The raw image, which is mostly holes, lies beside the target while it is compressed or converted.
 		if raw, err = output.Create(imageFile+".raw", 0o600); err != nil {
 			return nil, err
 		}
@@ -333,11 +365,15 @@ func (b *builder) write(ctx context.Context, img *image) (_ *Result, err error) 
 		return nil, err
 	}
 	b.progress.Step("writing the image", img.content)
-	if err := disk.Write(ctx, &counted{File: raw, progress: b.progress}, img.seed, img.partitions); err != nil {
+	if err := disk.Write(ctx, &counted{File: raw, progress: b.progress}, img.disk); err != nil {
 		return nil, err
 	}
 	size := img.diskSize
-	if compressed {
+	if b.format != vmimage.Raw {
+		if size, err = b.convert(ctx, out, raw, img); err != nil {
+			return nil, err
+		}
+	} else if compressed {
 		b.progress.Step("compressing the image", img.diskSize)
 		var sum string
 		size, sum, err = compress(ctx, out, raw.File, img.diskSize, b.limited())
@@ -376,7 +412,7 @@ func (b *builder) write(ctx context.Context, img *image) (_ *Result, err error) 
 			return nil, err
 		}
 	}
-	return &Result{Image: imageFile, Size: size, DiskSize: img.diskSize, SBOM: sbomName, Manifest: manifestName, RootHash: m.RootHash}, nil
+	return &Result{Image: imageFile, Size: size, DiskSize: img.diskSize, SBOM: sbomName, Manifest: manifestName, RootHash: m.RootHash, Format: b.format}, nil
 }
 
 // limited returns Progress.Done, called not more often than reportEvery.
@@ -398,15 +434,20 @@ func (b *builder) manifest(img *image, name string) *manifest {
 		Cmdline: img.cmdline, Kargs: append([]string{}, b.opts.Kargs...), RootHash: hex.EncodeToString(info.Tree.RootHash[:]),
 		DiskSize: img.diskSize, Config: img.configured, Packages: info.Packages,
 		Root:    rootManifest{Format: info.RootFormat, Filesystem: info.RootSize, WithVerity: info.Tree.Size},
+		Format:  b.format,
+		Modules: b.modules(),
+		Files:   append([]addedFile{}, info.Added...),
 		Images:  []imageInfo{},
 		Applied: []part{},
 	}
 	of := func(name, file string) part {
 		return part{Name: name, Size: info.Files[file].Size, SHA256: info.Files[file].SHA256}
 	}
-	m.Parts = []part{
-		of("root", rootFile), of("kernel", kernelFile), of("initramfs", initrdFile), of("stub", stubFile), of("boot loader", loaderFile),
-		{Name: "UKI", Size: int64(len(img.uki)), SHA256: sha256Hex(img.uki)},
+	m.Parts = append([]part{of("root", rootFile), of("kernel", kernelFile), of("initramfs", initrdFile)}, img.parts...)
+	for i, r := range info.Raw {
+		p := of(r.Name, rawFile(i))
+		p.At = r.At
+		m.Parts = append(m.Parts, p)
 	}
 	for _, a := range img.archives {
 		i := imageInfo{File: a.file.Path, Size: a.file.Size, SHA256: a.sha256}
@@ -418,7 +459,7 @@ func (b *builder) manifest(img *image, name string) *manifest {
 	for _, a := range img.manifests {
 		m.Applied = append(m.Applied, part{Name: a.file.Path, Size: a.file.Size, SHA256: a.sha256})
 	}
-	for i, p := range img.partitions {
+	for i, p := range img.disk.Partitions {
 		m.Layout = append(m.Layout, partition{Name: p.Name, Offset: img.extents[i].Offset, Size: img.extents[i].Size})
 	}
 	return m

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,10 +21,12 @@ import (
 	"github.com/keelson-os/keelson/boards"
 	"github.com/keelson-os/keelson/cluster/generate"
 	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/imagebuilder/extra"
 	"github.com/keelson-os/keelson/imagebuilder/oci"
 	"github.com/keelson-os/keelson/imagebuilder/output"
 	"github.com/keelson-os/keelson/imagebuilder/pkgs"
 	"github.com/keelson-os/keelson/imagebuilder/rootfs"
+	"github.com/keelson-os/keelson/imagebuilder/vmimage"
 
 	"github.com/keelson-os/keelson/tests/reftool"
 )
@@ -202,9 +205,13 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 		Board: board.Name, Version: "1.2.3", ConfigPath: newConfig(t), Programs: standIns(t, board.Arch),
 		AllowMoved:  true, // what is tested is the builder, not the mirror's age
 		EmbedImages: []string{app, oci.BusyboxRef}, Manifests: []string{manifest}, Kargs: []string{"mitigations=off"},
+		Modules: []string{"i2c-dev", "fs/minix"},
 	}
 
 	first, second := o, o
+	// The user's own files lie in different folders as well.
+	first.Overlays, first.Files = userFilesFor(t, 0o700)
+	second.Overlays, second.Files = userFilesFor(t, 0o755)
 	first.CacheDir, second.CacheDir = newCache(t), newCache(t)
 	first.Out, second.Out = filepath.Join(t.TempDir(), "a.img"), filepath.Join(t.TempDir(), "a.img")
 	if out, err := build(t, helper{Options: first, Umask: 0o022}, here, "TZ=UTC", "GOMAXPROCS=1", "LC_ALL=C"); err != nil {
@@ -242,6 +249,7 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 		sameFile(t, first.Out, plain)
 	})
 	checkImage(t, first.Out)
+	t.Run("formats", func(t *testing.T) { formats(t, first, second) })
 	t.Run("disk full", func(t *testing.T) { diskFull(t, first) })
 	t.Run("cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -346,12 +354,114 @@ func checkImage(t *testing.T, image string) {
 		t.Log(out)
 		if m.Root.Format == string(rootfs.Squashfs) {
 			run(t, "unsquashfs", "-q", "-n", "-ll", root)
+			checkAdded(t, root, image, &m)
 		} else {
 			run(t, "fsck.erofs", root)
 		}
 	})
 	if !strings.Contains(m.Cmdline, "mitigations=off") {
 		t.Errorf("command line %q lacks the --karg", m.Cmdline)
+	}
+}
+
+// userFilesFor makes an overlay and a file for --overlay and --file, whose programs have the mode perm.
+func userFilesFor(t *testing.T, perm os.FileMode) (overlays, files []string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"site/etc/nsswitch.conf": "hosts: files dns\n", "site/opt/bin/tool": "tool", "app.conf": "x=1\n"} {
+		file := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(file), 0o755)
+		if err == nil {
+			err = os.WriteFile(file, []byte(text), perm&0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chmod(filepath.Join(dir, "site/opt/bin/tool"), perm), os.Symlink("tool", filepath.Join(dir, "site/opt/bin/t"))); err != nil {
+		t.Fatal(err)
+	}
+	return []string{filepath.Join(dir, "site")}, []string{filepath.Join(dir, "app.conf") + ":/etc/my/"}
+}
+
+// checkAdded demands that what userFilesFor made, and the modules, are in the root, in the manifest and in the bill of materials.
+func checkAdded(t *testing.T, root, image string, m *manifest) {
+	dir := filepath.Join(t.TempDir(), "root")
+	if out, err := exec.Command(reftool.Need(t, "unsquashfs", "squashfs-tools"), "-q", "-n", "-no-xattrs", "-d", dir, root, "etc", "opt", "usr/lib/modules").CombinedOutput(); err != nil {
+		t.Fatalf("unsquashfs: %v\n%s", err, out)
+	}
+	bill, err := os.ReadFile(strings.TrimSuffix(image, ".img") + ".spdx.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []addedFile{
+		{Source: "file app.conf", Path: "/etc/my/app.conf", Mode: "0644", Size: 4, SHA256: sha256Hex([]byte("x=1\n"))},
+		{Source: "overlay site", Path: "/etc/nsswitch.conf", Mode: "0644", Size: 17, SHA256: sha256Hex([]byte("hosts: files dns\n")), Replaces: "keelson overlay base"},
+		{Source: "overlay site", Path: "/opt/bin/t", Link: "tool"},
+		{Source: "overlay site", Path: "/opt/bin/tool", Mode: "0755", Size: 4, SHA256: sha256Hex([]byte("tool"))},
+	} {
+		if !slices.Contains(m.Files, want) {
+			t.Errorf("the manifest lacks %+v among %+v", want, m.Files)
+		}
+		if !bytes.Contains(bill, []byte(`"./`+want.Path[1:]+`"`)) || !bytes.Contains(bill, []byte(`"name": "`+want.Source+`"`)) {
+			t.Errorf("the bill of materials lacks %s of %s", want.Path, want.Source)
+		}
+		st, err := os.Lstat(filepath.Join(dir, want.Path))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := fmt.Sprintf("%04o", st.Mode().Perm()); want.Mode != "" && got != want.Mode {
+			t.Errorf("%s has mode %s, want %s", want.Path, got, want.Mode)
+		}
+		if data, err := os.ReadFile(filepath.Join(dir, want.Path)); want.Mode != "" && (err != nil || sha256Hex(data) != want.SHA256) {
+			t.Errorf("%s has the content %q (%v)", want.Path, data, err)
+		}
+	}
+	if list, err := os.ReadFile(filepath.Join(dir, "etc/modules-load.d/keelson.conf")); err != nil || !strings.HasSuffix(string(list), "\ni2c_dev\n") {
+		t.Errorf("modules to load: %q, %v, want i2c_dev", list, err)
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "usr/lib/modules/*/kernel/fs/minix/minix.ko*")); err != nil || len(files) != 1 {
+		t.Errorf("modules minix: %q, %v, want one", files, err)
+	}
+	if want := []addedModule{{"i2c-dev", "user", true}, {"fs/minix", "user", false}}; !slices.Equal(m.Modules, want) {
+		t.Errorf("modules in the manifest are %+v, want %+v", m.Modules, want)
+	}
+}
+
+// formats builds the image of first, which is there in raw, in all other formats, and again from second's cache.
+func formats(t *testing.T, first, second Options) {
+	qemu := reftool.Need(t, "qemu-img", "qemu-utils")
+	for format, driver := range map[string]string{"qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vpc"} {
+		var made [2]string
+		for i, o := range []Options{first, second} {
+			dir := t.TempDir()
+			o.Out = filepath.Join(dir, "a."+format)
+			r, err := Build(context.Background(), o)
+			if err != nil {
+				t.Fatalf("%s: %v", format, err)
+			}
+			made[i] = r.Image
+			st, err := os.Stat(r.Image)
+			if err != nil || st.Size() != r.Size || st.Mode().Perm() != 0o600 || string(r.Format) != format {
+				t.Errorf("%s: %v, %v, want a file of %d bytes and mode 0600; format %s", format, st, err, r.Size, r.Format)
+			}
+			left, err := os.ReadDir(dir)
+			if err != nil || len(left) != 3 {
+				t.Errorf("%s: %v, %v in the folder, want the image and two files beside it", format, left, err)
+			}
+		}
+		sameFile(t, made[0], made[1])
+		out, err := exec.Command(qemu, "compare", "-f", "raw", "-F", driver, first.Out, made[0]).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "identical") || strings.Contains(string(out), "Warning") {
+			t.Errorf("qemu-img compare of %s: %v\n%s", format, err, out)
+		}
+		if format == "vhd" { // qemu-img has no check for those
+			continue
+		}
+		if out, err := exec.Command(qemu, "check", "-f", driver, made[0]).CombinedOutput(); err != nil {
+			t.Errorf("qemu-img check of %s: %v\n%s", format, err, out)
+		}
 	}
 }
 
@@ -419,6 +529,16 @@ func TestBuildRefusesBadInputBeforeLongWork(t *testing.T) {
 		{"manifest name", Options{Board: "pc", Out: out, Manifests: []string{write("x.txt", "apiVersion: v1\nkind: A\n")}}, func(error) bool { return true }, ".yaml"},
 		{"own root hash", Options{Board: "pc", Out: out, Kargs: []string{"roothash=00"}}, func(error) bool { return true }, "roothash"},
 		{"compression", Options{Board: "pc", Out: out, Compress: "gz"}, func(error) bool { return true }, "zst"},
+		{"format", Options{Board: "pc", Out: out, Format: "iso"}, func(err error) bool { return errors.Is(err, vmimage.ErrFormat) }, "read-only"},
+		{"format of a name", Options{Board: "pc", Out: filepath.Join(dir, "a.vdi")}, func(err error) bool { return errors.Is(err, vmimage.ErrFormat) }, "vmdk"},
+		{"format and name", Options{Board: "pc", Out: out, Format: "qcow2"}, func(err error) bool { return errors.Is(err, vmimage.ErrFormat) }, ".qcow2"},
+		{"format and compression", Options{Board: "pc", Out: filepath.Join(dir, "a.vhd"), Compress: "zst"}, func(error) bool { return true }, "--compress zst: not for vhd"},
+		{"compressed name of a format", Options{Board: "pc", Out: filepath.Join(dir, "a.qcow2.zst")}, func(error) bool { return true }, "--compress zst: not for qcow2"},
+		{"module with options", Options{Board: "pc", Out: out, Modules: []string{"a b=c"}}, func(error) bool { return true }, "--module \"a b=c\""},
+		{"module pattern", Options{Board: "pc", Out: out, Modules: []string{"fs/[a"}}, func(err error) bool { return errors.Is(err, filepath.ErrBadPattern) }, "fs/[a"},
+		{"file", Options{Board: "pc", Out: out, Files: []string{"a.conf"}}, func(err error) bool { return errors.Is(err, extra.ErrSyntax) }, "--file a.conf"},
+		{"file over a mount", Options{Board: "pc", Out: out, Files: []string{write("r", "") + ":/var/log/r"}}, func(err error) bool { return errors.Is(err, extra.ErrBelongs) }, "/var/log/r"},
+		{"overlay", Options{Board: "pc", Out: out, Overlays: []string{filepath.Join(dir, "none")}}, func(err error) bool { return errors.Is(err, fs.ErrNotExist) }, "--overlay"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.o.CacheDir = t.TempDir()
@@ -524,6 +644,8 @@ func TestNamesBesideTheImage(t *testing.T) {
 		{"homelab.img", "", "homelab.img", "homelab.manifest.json"},
 		{"homelab.img", "zst", "homelab.img.zst", "homelab.manifest.json"},
 		{"homelab.img.zst", "", "homelab.img.zst", "homelab.manifest.json"},
+		{"homelab.qcow2", "", "homelab.qcow2", "homelab.manifest.json"},
+		{"homelab.vhd", "", "homelab.vhd", "homelab.manifest.json"},
 		{"dir.img/a", "zst", "dir.img/a.zst", "dir.img/a.manifest.json"},
 		{"dir/.img", "", "dir/.img", "dir/.img.manifest.json"},
 	} {

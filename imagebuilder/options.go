@@ -3,6 +3,8 @@ package imagebuilder
 import (
 	"path/filepath"
 	"strings"
+
+	"github.com/keelson-os/keelson/imagebuilder/vmimage"
 )
 
 // Options say what to build.
@@ -13,12 +15,20 @@ type Options struct {
 	// compressed, to a name that ends in ".zst".
 	Out      string
 	Compress string // "" or "zst"
+	// Format is raw, qcow2, vmdk or vhd; empty: what Out ends in, else raw.
+	Format string
 	// ConfigPath is the machine configuration to embed; empty: none.
 	ConfigPath string
 	// EmbedImages are container image archives, or the reference of the builder's own test image.
 	EmbedImages []string
 	Manifests   []string // Kubernetes manifests for the first boot
 	Kargs       []string // added to the kernel command line
+	// Modules are kernel modules added to the root: by name, and then loaded at boot, or by path or pattern as in board.yaml.
+	Modules []string
+	// Files are files and folders added to the root, each "SRC:DST", see extra.ParseFile.
+	Files []string
+	// Overlays are folders laid over the root, later ones over earlier ones, and before Files.
+	Overlays []string
 	// Programs is the folder with the board's programs.
 	Programs string
 	CacheDir string // empty: pkgs.DefaultCacheDir
@@ -57,6 +67,7 @@ type Result struct {
 	SBOM     string // SPDX file beside the image
 	Manifest string // description of the image beside it
 	RootHash string // hex
+	Format   vmimage.Format
 }
 
 // names returns the files of a build: the image, and what stands beside it.
@@ -67,7 +78,7 @@ func (o *Options) names() (image, sbom, manifest string, compress bool) {
 		image += ".zst"
 	}
 	base := strings.TrimSuffix(image, ".zst")
-	for _, ext := range []string{".img", ".raw"} {
+	for _, ext := range []string{".img", ".raw", ".qcow2", ".vmdk", ".vhd"} {
 		if cut := strings.TrimSuffix(base, ext); filepath.Base(cut) != "" && !strings.HasSuffix(cut, "/") {
 			base = cut
 		}

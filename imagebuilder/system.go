@@ -19,6 +19,7 @@ import (
 	"github.com/keelson-os/keelson/boards"
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/imagebuilder/disk"
+	"github.com/keelson-os/keelson/imagebuilder/extra"
 	"github.com/keelson-os/keelson/imagebuilder/initramfs"
 	"github.com/keelson-os/keelson/imagebuilder/kmod"
 	"github.com/keelson-os/keelson/imagebuilder/oci"
@@ -27,18 +28,17 @@ import (
 	"github.com/keelson-os/keelson/imagebuilder/sbom"
 	"github.com/keelson-os/keelson/imagebuilder/tree"
 	"github.com/keelson-os/keelson/imagebuilder/verity"
+	"github.com/keelson-os/keelson/imagebuilder/vmimage"
 )
 
 // systemFormat changes when the files of a cached system change their meaning.
-const systemFormat = "2"
+const systemFormat = "3"
 
 // Files of a system in the cache.
 const (
 	rootFile    = "root.img" // filesystem, verity superblock and tree
 	initrdFile  = "initrd.img"
 	kernelFile  = "vmlinuz"
-	stubFile    = "stub.efi"
-	loaderFile  = "systemd-boot.efi"
 	releaseFile = "os-release"
 	busyboxFile = "busybox.tar"
 	sbomFile    = "spdx.json"
@@ -60,6 +60,8 @@ type systemInfo struct {
 	RootSize      int64 // of the filesystem alone, bytes
 	Tree          verity.Tree
 	Packages      []packageInfo
+	Added         []addedFile // to the root, by the board and the user
+	Raw           []rawInfo   // rawFile(i) is what is at Raw[i]
 	// Files are the sizes and digests of the system's files, by name.
 	Files map[string]fileInfo
 }
@@ -84,6 +86,8 @@ type builder struct {
 	memo     *memo
 	progress Progress
 	traefik  bool // the root has Traefik's image
+	format   vmimage.Format
+	added    added
 }
 
 // path returns the file of a system.
@@ -111,7 +115,7 @@ func programNames(dir string) ([]string, error) {
 }
 
 // systemKey digests everything a system depends on: this builder itself (its program file holds the
-// boards, the overlays and all code), the package lock and the node's programs. So a system
+// boards, the overlays and all code), the package lock, the node's programs and what the user adds to the root. So a system
 // with Traefik and one without are two.
 func (b *builder) systemKey(lock []byte) (string, error) {
 	self, err := os.Executable()
@@ -142,6 +146,9 @@ func (b *builder) systemKey(lock []byte) (string, error) {
 		}
 	}
 	fmt.Fprintf(h, "traefik\x00%t", b.traefik)
+	if err := b.addToKey(h); err != nil {
+		return "", err
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
@@ -284,6 +291,9 @@ func (b *builder) makeSystem(ctx context.Context, dir, key string, set *pkgs.Set
 	if err != nil {
 		return err
 	}
+	if _, err := modules.Find(b.opts.Modules); err != nil { // at once, for what follows takes a while
+		return fmt.Errorf("--module: %w", err)
+	}
 	if err := b.makeRoot(ctx, s, set, modules); err != nil {
 		return err
 	}
@@ -297,7 +307,13 @@ func (b *builder) makeSystem(ctx context.Context, dir, key string, set *pkgs.Set
 	if err := create(s.path(initrdFile), func(w io.Writer) error { return initramfs.Write(w, early) }); err != nil {
 		return err
 	}
-	if err := b.copyFiles(s, set, kernel); err != nil {
+	if err := b.copyBootFiles(s, set, kernel); err != nil {
+		return err
+	}
+	if err := b.makeBIOS(ctx, s, set); err != nil {
+		return err
+	}
+	if err := b.makeBusybox(s, set); err != nil {
 		return err
 	}
 	for _, p := range set.Packages() {
@@ -338,7 +354,12 @@ func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, module
 	}
 	root, err := rootfs.Assemble(ctx, rootfs.Input{
 		Board: b.board, Packages: set, Modules: modules, Programs: b.opts.Programs, Version: b.opts.Version, Images: images,
+		Wants: b.opts.Modules,
 	})
+	if err != nil {
+		return err
+	}
+	laid, err := extra.Lay(root, b.added.layers)
 	if err != nil {
 		return err
 	}
@@ -349,6 +370,9 @@ func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, module
 	}
 	sums, err := root.Sums()
 	if err != nil {
+		return err
+	}
+	if s.info.Added, err = b.describeAdded(laid, sums); err != nil {
 		return err
 	}
 	image, err := rootfs.WriteImage(ctx, root, sums, rootfs.ImageOptions{
@@ -365,7 +389,7 @@ func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, module
 		return err
 	}
 	if room := b.board.PartitionSize("root-a"); s.info.Tree.Size > room {
-		return fmt.Errorf("the root needs %d bytes, the partition root-a of board %s has %d: make it larger in boards/%s/board.yaml", s.info.Tree.Size, b.board.Name, room, b.board.Name)
+		return fmt.Errorf("the root needs %d bytes, the partition root-a of board %s has %d: make it larger in boards/%s/board.yaml, or add less with --file, --overlay and --module", s.info.Tree.Size, b.board.Name, room, b.board.Name)
 	}
 	return create(s.path(sbomFile), func(w io.Writer) error {
 		return b.writeSBOM(w, set, root, sums, inside)
@@ -390,30 +414,8 @@ func (s *system) appendVerity(ctx context.Context, image rootfs.Image, digest [3
 	})
 }
 
-// copyFiles copies what the ESP and the UKI take from packages as it is, and makes the busybox image.
-func (b *builder) copyFiles(s *system, set *pkgs.Set, kernel pkgs.Kernel) error {
-	files, ok := efiFiles[b.board.Arch]
-	if !ok {
-		return fmt.Errorf("board %s: no boot loader for architecture %s", b.board.Name, b.board.Arch)
-	}
-	const folder = "usr/lib/systemd/boot/efi/"
-	stub, err := set.File(loaderPackage, folder+files.stub)
-	if err != nil {
-		return err
-	}
-	loader, err := set.File(loaderPackage, folder+files.loader)
-	if err != nil {
-		return err
-	}
-	for name, from := range map[string]string{stubFile: stub, loaderFile: loader, kernelFile: kernel.Image} {
-		data, err := os.ReadFile(from)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(s.path(name), data, 0o644); err != nil {
-			return err
-		}
-	}
+// makeBusybox writes the archive of the builder's own test image.
+func (b *builder) makeBusybox(s *system, set *pkgs.Set) error {
 	busybox, err := set.File("busybox-static", "usr/bin/busybox")
 	if err != nil {
 		return err
@@ -427,20 +429,17 @@ func (b *builder) copyFiles(s *system, set *pkgs.Set, kernel pkgs.Kernel) error 
 	})
 }
 
-// loaderPackage has the boot loader and the UKI's stub.
-const loaderPackage = "systemd-boot-efi"
-
-// efiFiles are the names of systemd's EFI programs in its package, and of the boot loader
-// where firmware looks for it on a disk without boot entries. Source: UEFI 2.10, 3.5.1.1.
-var efiFiles = map[string]struct{ stub, loader, fallback string }{
-	"amd64": {"linuxx64.efi.stub", "systemd-bootx64.efi", "BOOTX64.EFI"},
-	"arm64": {"linuxaa64.efi.stub", "systemd-bootaa64.efi", "BOOTAA64.EFI"},
-}
-
 // seal syncs all files, notes their digests and writes infoFile.
 func (s *system) seal() error {
-	for _, name := range []string{rootFile, initrdFile, kernelFile, stubFile, loaderFile, releaseFile, busyboxFile, sbomFile} {
-		f, err := os.Open(s.path(name))
+	err := filepath.WalkDir(s.dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(s.dir, file)
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(file)
 		if err != nil {
 			return err
 		}
@@ -449,7 +448,11 @@ func (s *system) seal() error {
 		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 			return err
 		}
-		s.info.Files[name] = fileInfo{Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}
+		s.info.Files[filepath.ToSlash(name)] = fileInfo{Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	text, err := json.MarshalIndent(s.info, "", "  ")
 	if err != nil {
@@ -466,8 +469,27 @@ func (b *builder) writeSBOM(w io.Writer, set *pkgs.Set, root *tree.Tree, sums ma
 	}
 	return sbom.Write(w, sbom.Input{
 		Board: b.board.Name, Version: b.opts.Version, Root: root, Sums: sums,
-		Packages: set.Packages(), Outside: []string{loaderPackage, kernel.Package.Name}, Inside: inside, Epoch: set.Epoch(),
+		Packages: set.Packages(), Outside: b.outside(kernel), Inside: inside, Epoch: set.Epoch(),
 	})
+}
+
+// outside names the packages that have files in the image beside its root.
+func (b *builder) outside(kernel pkgs.Kernel) []string {
+	out := slices.Clone(kernel.Names)
+	if b.board.Boot == boards.BootSystemd {
+		out = append(out, loaderPackage)
+	}
+	if b.board.BIOS != "" {
+		out = append(out, biosPackage)
+	}
+	for _, f := range b.board.Files {
+		out = append(out, f.Package)
+	}
+	for _, r := range b.board.Raw {
+		out = append(out, r.Package)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // create writes a new file of the cache.

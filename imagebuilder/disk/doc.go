@@ -1,10 +1,10 @@
-// Package disk writes a GPT disk image: partitions one after the other, each with its
-// content or empty, in a sparse file.
+// Package disk writes a disk image: a partition table, partitions one after the other, each with
+// its content or empty, and what boot ROMs read from fixed places, in a sparse file.
 //
-// The subset written: 512-byte sectors, 128 entries, the first partition at 16 MiB
-// (boot loaders of ARM boards live before it), partitions aligned to 1 MiB, in table
-// order, without gaps; 1 MiB for the backup table at the end. All GUIDs derive from a
-// seed, so equal inputs give equal bytes.
+// The subset written: 512-byte sectors; a GPT of 128 entries, or an MBR of four primary
+// partitions; partitions from 16 MiB on, aligned to 1 MiB, in table order, without gaps; 1 MiB for
+// GPT's backup table at the end. What lies before 16 MiB, boot loaders and small
+// partitions of fixed places, says so itself. All ids derive from a seed, so equal inputs give equal bytes.
 //
 // Source: UEFI specification 2.10, chapter 5.
 package disk

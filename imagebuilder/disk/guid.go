@@ -12,6 +12,7 @@ const (
 	TypeBootState = "69C2AFEA-B7BB-8FA4-889B-2A82442DA505" // UUIDv8 of "keelson partition type bootstate"
 	TypeRootAMD64 = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
 	TypeRootARM64 = "B921B045-1DF0-41C3-AF44-4C6F280D3FAE"
+	TypeBIOSBoot  = "21686148-6449-6E6F-744E-656564454649" // "Hah!IdontNeedEFI"; source: GRUB manual, "BIOS installation"
 	TypeLinux     = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 )
 

@@ -24,7 +24,7 @@ func writeText(text string, at int64) func(context.Context, io.WriterAt) error {
 func testPartitions() []Partition {
 	return []Partition{
 		{Name: "esp", Type: TypeESP, Size: 64 << 20, Write: writeText("esp starts here", 0)},
-		{Name: "bootstate", Type: TypeBootState, Size: 1 << 20},
+		{Name: "bootstate", Type: TypeBootState, Size: 1 << 20, At: 15 << 20},
 		{Name: "root-a", Type: TypeRootAMD64, Size: 512 << 20, Write: writeText("end", 512<<20-3)},
 		{Name: "root-b", Type: TypeRootAMD64, Size: 512 << 20},
 		{Name: "state", Type: TypeLinux, Size: 16 << 20},
@@ -39,7 +39,7 @@ func writeDisk(t *testing.T, seed [32]byte, partitions []Partition) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := Write(context.Background(), f, seed, partitions); err != nil {
+	if err := Write(context.Background(), f, Disk{Seed: seed, Partitions: partitions}); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -114,12 +114,12 @@ func TestWriteRefusesContentBehindThePartition(t *testing.T) {
 	}
 	defer f.Close()
 	for _, at := range []int64{1<<20 - 1, 1 << 20, -1} {
-		err := Write(context.Background(), f, [32]byte{}, []Partition{{Name: "a", Type: TypeLinux, Size: 1 << 20, Write: writeText("xx", at)}})
+		err := Write(context.Background(), f, Disk{Partitions: []Partition{{Name: "a", Type: TypeLinux, Size: 1 << 20, Write: writeText("xx", at)}}})
 		if err == nil {
 			t.Errorf("write of 2 bytes at %d of 1 MiB: got nil, want an error", at)
 		}
 	}
-	if err := Write(context.Background(), f, [32]byte{}, []Partition{{Name: "a", Type: TypeLinux, Size: 1000}}); err == nil {
+	if err := Write(context.Background(), f, Disk{Partitions: []Partition{{Name: "a", Type: TypeLinux, Size: 1000}}}); err == nil {
 		t.Error("partition of 1000 bytes: got nil, want an error")
 	}
 }

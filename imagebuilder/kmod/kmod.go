@@ -29,6 +29,7 @@ type Tree struct {
 	deps    map[string][]string // from modules.dep: module path → paths it depends on, in order
 	byName  map[string]string   // module name → path
 	byAlias map[string][]string // alias without wildcards → module names
+	builtin map[string]bool     // names of what is in the kernel itself
 }
 
 // indexFiles are the index files that images get, beside modules.dep. Those of depmod's that are not here are
@@ -55,6 +56,9 @@ func Open(ctx context.Context, set *pkgs.Set, cacheDir string) (*Tree, error) {
 		if t.index[f], err = os.ReadFile(filepath.Join(dir, f)); err != nil {
 			return nil, err
 		}
+	}
+	if t.index["modules.builtin"], err = os.ReadFile(filepath.Join(k.Modules, "modules.builtin")); err != nil {
+		return nil, err
 	}
 	return t, t.parse()
 }
@@ -99,6 +103,10 @@ func (t *Tree) parse() error {
 	}
 	if len(t.deps) == 0 {
 		return fmt.Errorf("modules.dep of kernel %s names no module", t.Version)
+	}
+	t.builtin = map[string]bool{}
+	for line := range strings.Lines(string(t.index["modules.builtin"])) {
+		t.builtin[moduleName(strings.TrimSpace(line))] = true
 	}
 	for line := range strings.Lines(string(t.index["modules.alias"])) {
 		f := strings.Fields(line)

@@ -16,6 +16,7 @@ func small(t *testing.T) *Tree {
 			"kernel/lib/c.ko.xz:\nkernel/fs/deep/d.ko.xz:\nkernel/crypto/crc_generic.ko.xz:\nkernel/crypto/crc-fast.ko.xz:\n"),
 		"modules.alias":   []byte("# Aliases\nalias pci:v1* a\nalias crc crc_generic\nalias crc crc_fast\nalias fs-d d\n"),
 		"modules.softdep": []byte("# Soft dependencies\nsoftdep d pre: b_x missing post: crc\nsoftdep a pre: d\n"),
+		"modules.builtin": []byte("kernel/fs/in-kernel.ko\n"),
 	}}
 	if err := k.parse(); err != nil {
 		t.Fatal(err)

@@ -29,15 +29,16 @@ type apt struct {
 // components of the archive that packages may come from.
 const components = "main non-free-firmware"
 
-// newApt writes the configuration for arch below cacheDir/apt.
-func newApt(ctx context.Context, cacheDir string, m mirror, suite, keyring, arch string) (*apt, error) {
+// newApt writes the configuration for arch below cacheDir/apt. suites are a release, whose updates and
+// security fixes belong to it, and further ones that nothing is taken from unless it is asked for.
+func newApt(ctx context.Context, cacheDir string, m mirror, suites []string, keyring, arch string) (*apt, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return nil, &ToolError{Tool: "apt-get", Package: "apt", Err: err}
 	}
 	if _, err := os.Stat(keyring); err != nil {
 		return nil, &ToolError{Tool: keyring, Package: "debian-archive-keyring", Err: err}
 	}
-	key := sha256.Sum256([]byte(strings.Join([]string{m.Archive, m.Security, suite, keyring, arch}, "\x00")))
+	key := sha256.Sum256([]byte(strings.Join([]string{m.Archive, m.Security, strings.Join(suites, " "), keyring, arch}, "\x00")))
 	a := &apt{dir: filepath.Join(cacheDir, "apt", hex.EncodeToString(key[:8])), arch: arch}
 	a.conf = filepath.Join(a.dir, "apt.conf")
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial", "etc/sources.list.d", "etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d"} {
@@ -46,7 +47,14 @@ func newApt(ctx context.Context, cacheDir string, m mirror, suite, keyring, arch
 		}
 	}
 	var src strings.Builder
-	for _, l := range []struct{ uri, suite string }{{m.Archive, suite}, {m.Archive, suite + "-updates"}, {m.Security, suite + "-security"}} {
+	lines := []struct{ uri, suite string }{{m.Archive, suites[0]}, {m.Archive, suites[0] + "-updates"}, {m.Security, suites[0] + "-security"}}
+	var pins strings.Builder
+	for _, s := range suites[1:] {
+		lines = append(lines, struct{ uri, suite string }{m.Archive, s})
+		// As the archive marks backports itself: the lowest that is still possible for packages that are nowhere else.
+		fmt.Fprintf(&pins, "Package: *\nPin: release n=%s\nPin-Priority: 1\n\n", s)
+	}
+	for _, l := range lines {
 		fmt.Fprintf(&src, "deb [signed-by=%s arch=%s] %s %s %s\n", keyring, arch, l.uri, l.suite, components)
 	}
 	host, err := hostAcquire(ctx)
@@ -70,6 +78,7 @@ Acquire::AllowWeakRepositories "false";
 	for _, f := range []struct{ path, text string }{
 		{filepath.Join(a.dir, "state", "status"), ""}, // nothing is installed: dependencies resolve in full
 		{filepath.Join(a.dir, "etc", "sources.list"), src.String()},
+		{filepath.Join(a.dir, "etc", "preferences.d", "suites"), pins.String()},
 		{a.conf, conf},
 	} {
 		if err := os.WriteFile(f.path, []byte(f.text), 0o644); err != nil {

@@ -26,7 +26,7 @@
 // # The cache
 //
 // debs/SHA256.deb holds packages, unpacked/SHA256/ their trees, tools/ID/ the programs that
-// the build runs, apt/KEY/ apt's own state,
+// the build runs, kernels/ID/ the folder of modules of a kernel that several packages make up, apt/KEY/ apt's own state,
 // moved/ID.lock the lock that replaces the lock whose SHA-256 is ID (Options.AllowMoved). Everything is written under another name and renamed
 // when it is whole. Whoever writes holds a lock (flock) on the file "lock"; reading needs none.
 package pkgs

@@ -3,7 +3,6 @@ package pkgs
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,8 +16,9 @@ type Spec struct {
 	Root []string
 	// Data packages are taken alone.
 	Data []string
-	// Kernel is a meta package, e.g. "linux-image-amd64"; the linux-image package
-	// it depends on is taken alone.
+	// Kernel is a meta package, e.g. "linux-image-amd64"; the linux-image package it depends on, and the
+	// packages that this one is split into, are taken alone. "linux-image-arm64/trixie-backports" is the
+	// one of another suite of the archive.
 	Kernel string
 	// Tools are run by the build; they are taken with their dependencies, for the host's architecture.
 	Tools []string
@@ -40,7 +40,7 @@ func (l *lockFile) check(file string, spec Spec, hostArch string) error {
 		}
 	}
 	var missing []string
-	for group, names := range map[string][]string{groupRoot: spec.Root, groupData: slices.Concat(spec.Data, []string{spec.Kernel}), toolsGroup(hostArch): spec.Tools} {
+	for group, names := range map[string][]string{groupRoot: spec.Root, groupData: slices.Concat(spec.Data, []string{spec.kernelName()}), toolsGroup(hostArch): spec.Tools} {
 		for _, n := range names {
 			if n != "" && !have[[2]string{group, n}] {
 				missing = append(missing, group+" "+n)
@@ -53,9 +53,6 @@ func (l *lockFile) check(file string, spec Spec, hostArch string) error {
 	}
 	return nil
 }
-
-// kernelDep finds the versioned kernel package in a meta package's Depends.
-var kernelDep = regexp.MustCompile(`(?:^|[ ,|])(linux-image-[0-9][a-z0-9.+-]*)`)
 
 // resolve asks apt what spec means today. newApt gives the apt of an architecture, its indexes up to date.
 func resolve(ctx context.Context, spec Spec, aptFor func(arch string) (*apt, error)) (*lockFile, error) {
@@ -112,18 +109,11 @@ func (l *lockFile) addClosure(ctx context.Context, a *apt, group string, names [
 func (l *lockFile) addData(ctx context.Context, a *apt, spec Spec) error {
 	names := slices.Clone(spec.Data)
 	if spec.Kernel != "" {
-		meta, err := a.show(ctx, []string{spec.Kernel}, false)
+		kernel, err := kernelPackages(ctx, a, spec)
 		if err != nil {
 			return err
 		}
-		if len(meta) == 0 {
-			return fmt.Errorf("kernel package %s: not in suite %s", spec.Kernel, spec.Suite)
-		}
-		m := kernelDep.FindStringSubmatch(meta[0].depends)
-		if m == nil {
-			return fmt.Errorf("kernel package %s depends on no linux-image package: %q", spec.Kernel, meta[0].depends)
-		}
-		names = append(names, spec.Kernel, m[1])
+		names = append(names, kernel...)
 	}
 	slices.Sort(names)
 	return l.add(ctx, a, groupData, slices.Compact(names))

@@ -58,7 +58,7 @@ func DefaultCacheDir() (string, error) {
 // Set is a set of unpacked packages, ready for use. It is read-only and safe for concurrent use.
 type Set struct {
 	lock     *lockFile
-	kernel   string
+	kernel   Kernel
 	packages []Package // root and data
 	tools    *Tools
 }
@@ -266,7 +266,8 @@ func (op *opener) apt(ctx context.Context, arch string) (*apt, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := newApt(ctx, op.opts.CacheDir, m, op.opts.Spec.Suite, op.opts.Keyring, arch)
+	suites := append([]string{op.opts.Spec.Suite}, op.opts.Spec.kernelSuites()...)
+	a, err := newApt(ctx, op.opts.CacheDir, m, suites, op.opts.Keyring, arch)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +303,7 @@ func (op *opener) wanted(l *lockFile) (packages, tools []Package) {
 // set returns the set of l if everything is unpacked, else nil.
 func (op *opener) set(l *lockFile) (*Set, error) {
 	packages, tools := op.wanted(l)
-	s := &Set{lock: l, kernel: op.opts.Spec.Kernel}
+	s := &Set{lock: l}
 	for _, p := range packages {
 		p.Dir = op.unpacked(&p)
 		if _, err := os.Stat(p.Dir); errors.Is(err, fs.ErrNotExist) {
@@ -312,11 +313,17 @@ func (op *opener) set(l *lockFile) (*Set, error) {
 		}
 		s.packages = append(s.packages, p)
 	}
+	s.kernel = op.kernel(packages)
 	s.tools = newTools(op.opts.CacheDir, op.hostArch, tools)
-	if _, err := os.Stat(s.tools.dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
+	for _, dir := range []string{s.tools.dir, s.kernel.joined} {
+		if dir == "" {
+			continue
+		}
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		} else if err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -347,6 +354,9 @@ func (op *opener) fill(ctx context.Context, l *lockFile) (*Set, error) {
 		})
 	})
 	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := op.joinKernel(op.kernel(packages)); err != nil {
 		return nil, err
 	}
 	s, err := op.set(l)
@@ -399,7 +409,7 @@ func (op *opener) fetch(ctx context.Context, packages []Package) error {
 		if err != nil {
 			return err
 		}
-		g, err := findGone(ctx, a, missing[arch])
+		g, err := findGone(ctx, a, op.opts.Spec, missing[arch])
 		if err != nil {
 			return err
 		}
@@ -432,7 +442,7 @@ func (op *opener) aptIf(ctx context.Context, arch string, needed bool) (*apt, er
 }
 
 // findGone returns the packages whose version a's indexes do not have.
-func findGone(ctx context.Context, a *apt, ps []Package) ([]Gone, error) {
+func findGone(ctx context.Context, a *apt, spec Spec, ps []Package) ([]Gone, error) {
 	if len(ps) == 0 {
 		return nil, nil
 	}
@@ -443,6 +453,9 @@ func findGone(ctx context.Context, a *apt, ps []Package) ([]Gone, error) {
 	all, err := a.show(ctx, names, true)
 	if err != nil {
 		return nil, err
+	}
+	if i := slices.Index(names, spec.kernelName()); i >= 0 {
+		names[i] = spec.Kernel // with its suite
 	}
 	newest, err := a.show(ctx, names, false)
 	if err != nil {
@@ -561,32 +574,6 @@ func (s *Set) File(name, path string) (string, error) {
 		return "", fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 	}
 	return file, nil
-}
-
-// Kernel is an unpacked kernel package.
-type Kernel struct {
-	Package Package
-	Version string // as uname -r says it
-	Image   string // the kernel's file
-	Modules string // the folder usr/lib/modules/VERSION, without modules.dep
-}
-
-// Kernel returns the kernel that the spec's meta package stands for.
-func (s *Set) Kernel() (Kernel, error) {
-	for _, p := range s.packages {
-		v, ok := strings.CutPrefix(p.Name, "linux-image-")
-		if p.Name == s.kernel || !ok || p.Group != groupData {
-			continue
-		}
-		k := Kernel{Package: p, Version: v, Image: filepath.Join(p.Dir, "boot", "vmlinuz-"+v), Modules: filepath.Join(p.Dir, "usr", "lib", "modules", v)}
-		for _, f := range []string{k.Image, k.Modules} {
-			if _, err := os.Stat(f); err != nil {
-				return Kernel{}, fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-			}
-		}
-		return k, nil
-	}
-	return Kernel{}, errors.New("no linux-image package in the lock")
 }
 
 // toolsID names a set of tool packages.

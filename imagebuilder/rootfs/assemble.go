@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/imagebuilder/extra"
 	"github.com/keelson-os/keelson/imagebuilder/kmod"
 	"github.com/keelson-os/keelson/imagebuilder/pkgs"
 	"github.com/keelson-os/keelson/imagebuilder/tree"
@@ -27,6 +28,9 @@ type Input struct {
 	Programs string
 	// Version is Keelson's, for /etc/os-release.
 	Version string
+	// Wants are kernel modules beside those of the board: names, which are loaded at boot as well, and
+	// patterns. See kmod.Tree.Find.
+	Wants []string
 	// Images are OCI archives for the node's store: file name ("pause.tar") to the file with its content.
 	Images map[string]string
 }
@@ -97,16 +101,17 @@ func Assemble(ctx context.Context, in Input) (*tree.Tree, error) {
 }
 
 func addOverlay(t *tree.Tree, name string) error {
-	entries, err := overlays.Read(name)
+	l, err := extra.Embedded(name)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := t.Add(tree.Entry{Path: e.Path, Mode: e.Mode, Link: e.Target, Data: e.Data, Origin: tree.Origin{Kind: tree.Keelson, Name: "overlay " + name}}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.AddAll(l.Entries)
+}
+
+// Layout returns the folders, links and files that every root has, whatever its board.
+func Layout() (*tree.Tree, error) {
+	t := tree.New()
+	return t, addOverlay(t, overlays.Base)
 }
 
 // addRelease writes /etc/os-release. Source: os-release(5).
@@ -152,11 +157,35 @@ func addModules(t *tree.Tree, in Input) error {
 	if err != nil {
 		return err
 	}
-	entries, err := in.Modules.Entries(path.Join("usr/lib/modules", in.Modules.Version), modules)
+	wants := slices.Concat(in.Board.Modules.Load, in.Wants)
+	more, err := in.Modules.Find(wants)
 	if err != nil {
 		return err
 	}
-	return t.AddAll(entries)
+	modules = append(modules, more...)
+	slices.Sort(modules)
+	entries, err := in.Modules.Entries(path.Join("usr/lib/modules", in.Modules.Version), slices.Compact(modules))
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.AddAll(entries), addLoad(t, wants))
+}
+
+// addLoad lists the modules that are loaded at boot by name, if there are any, in the order given.
+// Source: modules-load.d(5).
+func addLoad(t *tree.Tree, wants []string) error {
+	text := "# Made by the image builder: modules of board.yaml and --module.\n"
+	seen := map[string]bool{}
+	for _, w := range wants {
+		if name := strings.ReplaceAll(w, "-", "_"); kmod.IsName(w) && !seen[name] {
+			seen[name] = true
+			text += name + "\n"
+		}
+	}
+	if len(seen) == 0 {
+		return nil
+	}
+	return t.AddData("etc/"+extra.ModulesLoad, 0o644, []byte(text), tree.Origin{Kind: tree.Keelson, Name: "modules to load"})
 }
 
 func addImages(t *tree.Tree, images map[string]string) error {

@@ -29,13 +29,19 @@ const (
 // image that package oci makes; it is not in the root.
 var dataPackages = []string{certificates, "busybox-static"}
 
-// toolPackages have the programs that the build runs.
-var toolPackages = []string{"erofs-utils", "kmod", "squashfs-tools"}
+// toolPackages have the programs that the build runs, biosTools those that it runs for a board with a loader for a BIOS.
+var (
+	toolPackages = []string{"erofs-utils", "kmod", "squashfs-tools"}
+	biosTools    = []string{"grub-common"}
+)
 
 // Packages returns the Debian packages that an image of b is made of.
 func Packages(b *boards.Board) pkgs.Spec {
 	s := pkgs.Spec{Suite: b.Suite, Arch: b.Arch, Kernel: b.Kernel,
 		Data: slices.Concat(dataPackages, b.Packages), Tools: toolPackages}
+	if b.BIOS != "" {
+		s.Tools = slices.Concat(toolPackages, biosTools)
+	}
 	for _, d := range debianFiles {
 		s.Root = append(s.Root, d.pkg)
 	}

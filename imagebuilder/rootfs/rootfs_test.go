@@ -18,6 +18,7 @@ import (
 	"github.com/keelson-os/keelson/imagebuilder/kmod"
 	"github.com/keelson-os/keelson/imagebuilder/pkgs"
 	"github.com/keelson-os/keelson/imagebuilder/tree"
+	"github.com/keelson-os/keelson/overlays"
 )
 
 // opened is what a board's packages are, from the user's cache or, at the first run, from the mirror.
@@ -123,6 +124,53 @@ func TestEveryBoardHasARoot(t *testing.T) {
 			}
 			checkLinks(t, tr)
 		})
+	}
+}
+
+func TestWantedModulesAreInTheRootAndThoseWithNamesLoaded(t *testing.T) {
+	o := open(t, "pc")
+	in := Input{Packages: o.set, Modules: o.modules, Programs: standIns(t), Version: "1"}
+	with := func(load, wants []string) (*tree.Tree, error) {
+		board := *o.board
+		board.Modules.Load, in.Board, in.Wants = load, &board, wants
+		return Assemble(context.Background(), in)
+	}
+	tr, err := with([]string{"w1-gpio"}, []string{"ip_vs", "fs/minix", "w1_gpio", "ip_vs"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := "usr/lib/modules/" + o.modules.Version + "/kernel/"
+	for _, m := range []string{"drivers/w1/masters/w1-gpio", "drivers/w1/wire", "net/netfilter/ipvs/ip_vs", "fs/minix/minix"} { // the board excludes ip_vs, w1-gpio needs wire
+		if _, ok := tr.Get(kernel + m + ".ko.xz"); !ok {
+			t.Errorf("no module %s in the root", m)
+		}
+	}
+	e, _ := tr.Get("etc/modules-load.d/keelson.conf")
+	if _, list, _ := strings.Cut(string(e.Data), "\n"); list != "w1_gpio\nip_vs\n" {
+		t.Errorf("modules to load are %q, want w1_gpio and ip_vs", e.Data)
+	}
+	if _, err := with(nil, []string{"wiregaurd"}); !errors.Is(err, kmod.ErrUnknown) || !strings.Contains(err.Error(), "wireguard") {
+		t.Errorf("an unknown module: %v, want ErrUnknown with the nearest", err)
+	}
+	if tr, err = with(nil, []string{"fs/minix"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := tr.Get("etc/modules-load.d/keelson.conf"); ok {
+		t.Error("a list of modules to load without any")
+	}
+}
+
+func TestEveryBoardsOverlaysAreThere(t *testing.T) {
+	for _, name := range boards.List() {
+		b, err := boards.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range b.Overlays {
+			if _, err := overlays.Read(o); err != nil {
+				t.Errorf("board %s: %v", name, err)
+			}
+		}
 	}
 }
 

@@ -10,6 +10,7 @@
 //   - A file of Debian's is EXPANDED_FROM_ARCHIVE its package; generated files are GENERATED_FROM Keelson.
 //   - A program is GENERATED_FROM its main module, and STATIC_LINKs every module in it; so does
 //     the archive of a container image that a program is in.
+//   - A file that the user added is GENERATED_FROM a package that stands for what was given, "overlay site".
 //   - A package that the image has outside of the root (boot loader) is CONTAINed by the image.
 //   - Licences are NOASSERTION: they are in the packages' own sources, and not guessed here.
 //
@@ -262,6 +263,9 @@ func (b *builder) origin(e *tree.Entry, id string) error {
 			return b.program(&tree.Entry{Path: e.Path, File: program}, id)
 		}
 		return nil
+	case tree.User:
+		b.relate(id, "GENERATED_FROM", b.user(e.Origin.Name, &b.doc.Files[len(b.doc.Files)-1]))
+		return nil
 	}
 	return fmt.Errorf("%s: unknown origin %q", e.Path, e.Origin.Kind)
 }
@@ -282,6 +286,15 @@ func (b *builder) debian(name string) (string, error) {
 			fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", purlEscape(p.Name), purlEscape(p.Version), p.Arch)}},
 	}
 	return id, nil
+}
+
+// user adds the package of what a user gave and returns its identifier. Its version is a digest of the image's files that
+// come from it, of which f is the next.
+func (b *builder) user(name string, f *spdxFile) string {
+	id := ident("User", name)
+	b.packages[id] = spdxPackage{Name: name, SPDXID: id, VersionInfo: hash(b.packages[id].VersionInfo + f.FileName + f.Checksums[1].Value),
+		SourceInfo: "added by whoever built the image"}
+	return id
 }
 
 // program adds a Go program's modules.

@@ -33,6 +33,8 @@ func sample(t *testing.T) Input {
 		tr.AddLink("usr/lib/libnftables.so.1", "libnftables.so.1.1.0", tree.Origin{Kind: tree.Debian, Name: "nftables"}),
 		tr.AddData("etc/passwd", 0o644, []byte("root"), tree.Origin{Kind: tree.Keelson, Name: "overlay base"}),
 		tr.AddData("etc/empty", 0o644, nil, tree.Origin{Kind: tree.Keelson, Name: "overlay base"}),
+		tr.AddData("etc/motd", 0o644, []byte("hello"), tree.Origin{Kind: tree.User, Name: "overlay my site"}),
+		tr.AddLink("etc/issue", "motd", tree.Origin{Kind: tree.User, Name: "overlay my site"}),
 		tr.AddDir("proc", 0o555, tree.Origin{Kind: tree.Keelson, Name: "overlay base"}),
 	} {
 		if err != nil {
@@ -227,6 +229,19 @@ func TestDocumentDependsOnTheImageAlone(t *testing.T) {
 	one, two := written(t, sample(t)), written(t, sample(t))
 	if !bytes.Equal(one, two) {
 		t.Error("two documents of one image differ")
+	}
+}
+
+func TestFilesOfTheUserComeFromWhatTheyGave(t *testing.T) {
+	d := parsed(t, written(t, sample(t)))
+	i := slices.IndexFunc(d.Packages, func(p spdxPackage) bool { return p.Name == "overlay my site" })
+	if i < 0 {
+		t.Fatalf("no package for the user's overlay among %+v", d.Packages)
+	}
+	for _, path := range []string{"etc/motd", "etc/issue"} {
+		if !slices.Contains(d.Relationships, relationship{"SPDXRef-File-" + hash(path), "GENERATED_FROM", d.Packages[i].SPDXID}) {
+			t.Errorf("%s does not come from the user's overlay", path)
+		}
 	}
 }
 

@@ -131,6 +131,34 @@ func TestTarIsReadBackAndHasNothingOfTheHost(t *testing.T) {
 	}
 }
 
+func TestReplaceTakesNoFolderAndNothingNew(t *testing.T) {
+	tr := New()
+	for _, err := range []error{tr.AddData("a", 0o644, []byte("old"), Origin{}), tr.AddDir("d", 0o755, Origin{}), tr.AddLink("l", "a", Origin{})} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range []Entry{{Path: "new", Mode: 0o644}, {Path: "d", Mode: 0o644}, {Path: "a", Mode: fs.ModeDir | 0o755}, {Path: "a", Mode: fs.ModeNamedPipe | 0o644}} {
+		if err := tr.Replace(e); err == nil {
+			t.Errorf("Replace(%s, %v) = nil, want an error", e.Path, e.Mode)
+		}
+	}
+	if e, ok := tr.Get("a"); !ok || string(e.Data) != "old" {
+		t.Errorf("after refused replacements a is %q, %t", e.Data, ok)
+	}
+	for _, e := range []Entry{{Path: "a", Mode: 0o755, Data: []byte("new")}, {Path: "l", Mode: 0o644}} {
+		if err := tr.Replace(e); err != nil {
+			t.Errorf("Replace(%s): %v", e.Path, err)
+		}
+	}
+	if e, _ := tr.Get("a"); string(e.Data) != "new" || e.Mode != 0o755 {
+		t.Errorf("a is %q, %v, want the new one", e.Data, e.Mode)
+	}
+	if e, _ := tr.Get("l"); e.Mode != 0o644 || e.Link != "" {
+		t.Errorf("l is %v to %q, want a file", e.Mode, e.Link)
+	}
+}
+
 func TestContentThatCannotBeReadIsAnError(t *testing.T) {
 	tr := New()
 	if err := tr.AddFile("gone", 0o644, filepath.Join(t.TempDir(), "gone"), Origin{}); err != nil {

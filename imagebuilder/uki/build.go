@@ -20,7 +20,26 @@ type Parts struct {
 	Uname     string // kernel release
 	Initrd    []byte
 	Linux     []byte // a kernel with its own EFI stub (bzImage), a PE file
+	// Fixed, if not nil, is one more section, for a boot loader that cannot read PE files.
+	Fixed *Fixed
 }
+
+// Fixed is a section with content at a fixed place of the file.
+type Fixed struct {
+	Name string
+	At   int64 // byte offset of the content in the file; the section begins before it, with zeros
+	Size int64 // bytes of the content
+	// Content returns the content, by where other sections lie in the file.
+	Content func(initrd, linux Extent) ([]byte, error)
+}
+
+// Extent is bytes [Offset, Offset+Size) of the file. Offset is a multiple of 512, and what
+// fills up the last 512 bytes is zeros.
+type Extent struct{ Offset, Size int64 }
+
+// sectorSize is what sections are aligned to in the file, whatever less the stub's headers say, so
+// that a boot loader can read them by sectors.
+const sectorSize = 512
 
 // readOnlyData is IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ.
 const readOnlyData = 0x40000040
@@ -42,7 +61,7 @@ func Build(p Parts) ([]byte, error) {
 	if strings.ContainsAny(p.Cmdline, "\x00\n") {
 		return nil, fmt.Errorf("uki: kernel command line %q: has a line break or NUL", p.Cmdline)
 	}
-	return appendSections(p.Stub, stub, []content{
+	contents := []content{
 		{".osrel", p.OSRelease, 0},
 		{".cmdline", []byte(p.Cmdline), 0},
 		{".uname", []byte(p.Uname), 0},
@@ -50,7 +69,43 @@ func Build(p Parts) ([]byte, error) {
 		// The kernel's memory behind its file content, if it wants some, lies in
 		// the UKI's own memory: ukify does the same.
 		{".linux", p.Linux, kernel.sizeOfImage},
-	})
+	}
+	if p.Fixed == nil {
+		return appendSections(p.Stub, stub, contents)
+	}
+	return p.Fixed.build(p.Stub, stub, contents)
+}
+
+// build returns the UKI with the fixed section, the first behind the stub's own.
+func (f *Fixed) build(stub []byte, m *image, contents []content) ([]byte, error) {
+	begin := int64(align(uint64(len(stub)), m.alignment()))
+	if f.At < begin || f.Size <= 0 || f.At%sectorSize != 0 {
+		return nil, fmt.Errorf("uki: section %s: %d bytes at %d: want some in whole sectors of %d behind the stub, which ends at %d", f.Name, f.Size, f.At, sectorSize, begin)
+	}
+	// The bytes of the section are filled in once it is known where the others lie.
+	contents = append([]content{{f.Name, make([]byte, f.At+f.Size-begin), 0}}, contents...)
+	out, err := appendSections(stub, m, contents)
+	if err != nil {
+		return nil, err
+	}
+	built, err := parse(out)
+	if err != nil {
+		return nil, fmt.Errorf("uki: BUG: %w", err)
+	}
+	at := map[string]Extent{}
+	for i, s := range built.sections[len(m.sections):] {
+		at[s.name] = Extent{int64(s.rawAt), int64(len(contents[i].data))}
+	}
+	data, err := f.Content(at[".initrd"], at[".linux"])
+	if err != nil {
+		return nil, fmt.Errorf("uki: section %s: %w", f.Name, err)
+	}
+	if int64(len(data)) != f.Size {
+		return nil, fmt.Errorf("uki: section %s: content of %d bytes, want %d", f.Name, len(data), f.Size)
+	}
+	copy(out[f.At:], data)
+	setChecksum(out, m)
+	return out, nil
 }
 
 // content is a section to append: its memory is the larger of its data and memory bytes.
@@ -88,9 +143,9 @@ func appendSections(stub []byte, m *image, contents []content) ([]byte, error) {
 	var added []section
 	var initialized uint64
 	for _, c := range contents {
-		raw := align(size, uint64(m.fileAlignment))
+		raw := align(size, m.alignment())
 		virtual := align(nextVirtual, virtualAlign)
-		rawSize := align(uint64(len(c.data)), uint64(m.fileAlignment))
+		rawSize := align(uint64(len(c.data)), m.alignment())
 		memory := max(uint64(len(c.data)), uint64(c.memory))
 		if raw+rawSize > math.MaxInt32 || virtual+memory > math.MaxInt32 {
 			return nil, fmt.Errorf("uki: section %s of %d bytes ends above 2 GiB, the limit of the format", c.name, len(c.data))
@@ -122,8 +177,15 @@ func appendSections(stub []byte, m *image, contents []content) ([]byte, error) {
 		// A signature of the stub alone no longer holds.
 		clear(opt[optionalHeaderMin+8*certificateEntry:][:8])
 	}
-	le.PutUint32(opt[checksumAt:], checksum(out, m.optional+checksumAt))
+	setChecksum(out, m)
 	return out, nil
 }
+
+func setChecksum(out []byte, m *image) {
+	binary.LittleEndian.PutUint32(out[m.optional+checksumAt:], checksum(out, m.optional+checksumAt))
+}
+
+// alignment is what sections are aligned to in the file.
+func (m *image) alignment() uint64 { return uint64(max(m.fileAlignment, sectorSize)) }
 
 func align(n, to uint64) uint64 { return (n + to - 1) / to * to }

@@ -11,6 +11,9 @@
 //	.initrd   initramfs
 //	.linux    kernel, last, since its size in memory may be above that in the file
 //
+// Sections begin at multiples of 512 bytes in the file at least, filled up with zeros. A section of the caller's whose
+// content has a fixed place in the file may precede them, see Fixed.
+//
 // The stub's .sbat stays as it is.
 //
 // Sources: Microsoft PE format; UAPI.5 Unified Kernel Image; systemd-stub(7).

@@ -38,10 +38,13 @@ func main() {
 
 // options are the flags.
 type options struct {
-	page string
-	idle time.Duration
-	look time.Duration
-	cold bool
+	board string
+	page  string
+	idle  time.Duration
+	look  time.Duration
+	cold  bool
+	// flash, if not empty, is an image: only its flashing is measured, and no page written.
+	flash string
 }
 
 func run(ctx context.Context, args []string, log io.Writer) (err error) {
@@ -51,11 +54,20 @@ func run(ctx context.Context, args []string, log io.Writer) (err error) {
 	}
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.board, "board", "pc", "board to measure; one that QEMU can boot")
 	f.StringVar(&o.page, "page", filepath.Join(root, "docs", "benchmarks.md"), "page whose marked part is rewritten")
 	f.DurationVar(&o.idle, "idle", 5*time.Minute, "how long the node is left alone before it is looked at")
 	f.DurationVar(&o.look, "look", 2*time.Minute, "how long CPU time and writes are counted")
 	f.BoolVar(&o.cold, "cold", true, "also measure a build with an empty cache, which downloads packages")
+	f.StringVar(&o.flash, "flash", "", "measure only how fast this image is flashed to a file beside it, and print that")
 	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if o.flash != "" {
+		s, err := measureFlash(ctx, o.flash, filepath.Dir(o.flash))
+		if err == nil {
+			_, err = fmt.Fprint(log, s.line())
+		}
 		return err
 	}
 	if err := qemu.CheckHost(); err != nil {
@@ -71,12 +83,12 @@ func run(ctx context.Context, args []string, log io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	b := &bench{o: o, dir: dir, log: log, began: time.Now()}
+	b := &bench{o: o, dir: dir, log: log, began: time.Now(), r: report{board: o.board}}
 	for _, phase := range []struct {
 		name string
 		run  func(context.Context) error
 	}{
-		{"build", b.build}, {"boot in 512 MiB", b.small}, {"idle in 1 GiB", b.idle},
+		{"build", b.build}, {"flash", b.flash}, {"boot in 512 MiB", b.small}, {"idle in 1 GiB", b.idle},
 	} {
 		b.say("%s", phase.name)
 		if err := phase.run(ctx); err != nil {
@@ -107,7 +119,7 @@ func (b *bench) say(format string, args ...any) {
 // build measures the builder: with an empty cache, with nothing changed, with only the
 // configuration changed; and the image.
 func (b *bench) build(ctx context.Context) error {
-	args := []string{"--embed-image", harness.Busybox}
+	args := []string{"--board", b.o.board, "--embed-image", harness.Busybox}
 	if b.o.cold {
 		args = append(args, "--cache", filepath.Join(b.dir, "cache"))
 	}
@@ -168,7 +180,7 @@ func (b *bench) build(ctx context.Context) error {
 // busybox: it is what a user downloads.
 func (b *bench) compressed(ctx context.Context, config string) (int64, error) {
 	image := filepath.Join(b.dir, "compressed.img")
-	args := []string{"build", "--board", "pc", "--allow-moved-packages", "--config", config, "--out", image, "--compress", "zst"}
+	args := []string{"build", "--board", b.o.board, "--allow-moved-packages", "--config", config, "--out", image, "--compress", "zst"}
 	if b.o.cold {
 		args = append(args, "--cache", filepath.Join(b.dir, "cache"))
 	}
@@ -277,7 +289,7 @@ func (b *bench) observe(ctx context.Context, n *harness.Node) (string, error) {
 }
 
 // hostLine describes where the numbers were taken.
-func hostLine(accel qemu.Accel) string {
+func hostLine(arch string, accel qemu.Accel) string {
 	model := "unknown CPU"
 	cpus := 0
 	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -290,7 +302,7 @@ func hostLine(accel qemu.Accel) string {
 		}
 	}
 	version := "QEMU"
-	if out, err := exec.Command("qemu-system-x86_64", "--version").Output(); err == nil {
+	if out, err := exec.Command(map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[arch], "--version").Output(); err == nil {
 		if f := strings.Fields(string(out)); len(f) > 3 {
 			version = "QEMU " + f[3]
 		}

@@ -20,6 +20,7 @@ var groups = []struct{ folder, name string }{
 	{"usr/lib/modules/", "kernel modules"},
 	{"usr/lib/firmware/", "firmware"},
 	{"usr/lib/x86_64-linux-gnu/", "libraries of Debian's tools"},
+	{"usr/lib/aarch64-linux-gnu/", "libraries of Debian's tools"},
 	{"usr/sbin/", "Debian's tools"},
 }
 

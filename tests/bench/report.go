@@ -12,14 +12,18 @@ import (
 	"github.com/keelson-os/keelson/tests/qemu"
 )
 
-// The lines around the part of the page that is rewritten.
-const (
-	begin = "<!-- make bench writes from here -->"
-	end   = "<!-- to here -->"
-)
+// marks returns the lines around the part of the page that is rewritten for a board.
+func marks(board string) (begin, end string) {
+	command := "make bench"
+	if board != "pc" {
+		command += " BOARD=" + board
+	}
+	return "<!-- " + command + " writes from here -->", "<!-- to here -->"
+}
 
 // report is what was measured. Zero means not measured.
 type report struct {
+	board                             string
 	accel                             qemu.Accel
 	buildCold, buildWarm, buildConfig time.Duration
 	imageRaw, imageStored             int64 // bytes: of the disk, and of the blocks its file needs
@@ -30,6 +34,7 @@ type report struct {
 	smallError                        string
 	boot                              qemu.Boot
 	look                              look
+	flash                             flashSpeed
 }
 
 // verdict compares a measure with its budget, both in unit.
@@ -80,10 +85,18 @@ func (r *report) apiReady() time.Duration {
 	return before + api
 }
 
+// imageBudget is the size of a compressed image, MB.
+func imageBudget(arch string) float64 {
+	if arch == "arm64" {
+		return 110
+	}
+	return 120
+}
+
 // text renders the rewritten part.
 func (r *report) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Measured on %s.\n\n", hostLine(r.accel))
+	fmt.Fprintf(&b, "Measured on %s.\n\n", hostLine(r.info.Arch, r.accel))
 	b.WriteString("| what | measured | budget | |\n| --- | --- | --- | --- |\n")
 	line := func(what string, measured, budget float64, unit, note string) {
 		v := verdict(measured, budget, unit)
@@ -105,7 +118,7 @@ func (r *report) text() string {
 	}
 	line("idle CPU of the node process, of one core", 100*r.look.nodeCPU/r.look.seconds, 2, "%", emulated)
 	line("idle writes to the state partition", float64(r.look.written)/1000/r.look.seconds, 1, "kB/s", "")
-	line("PC image, compressed, without Traefik", float64(r.imageCompressed)/mb, 120, "MB", "")
+	line("image of "+r.board+", compressed, without Traefik", float64(r.imageCompressed)/mb, imageBudget(r.info.Arch), "MB", "")
 	line("rebuild, nothing changed", r.buildWarm.Seconds(), 10, "s", "")
 	line("rebuild, only the configuration changed", r.buildConfig.Seconds(), 2, "s", "")
 	line("PID 1 start → node process start, besides the network", pid1.Seconds(), 2, "s", emulated)
@@ -115,11 +128,15 @@ func (r *report) text() string {
 		line("PID 1, resident", float64(p.rss)/1024, 20, "MiB", "")
 	}
 
+	if r.flash.ratio() > 0 {
+		b.WriteString(r.flash.line())
+	}
+
 	b.WriteString("\n| without a budget | measured |\n| --- | --- |\n")
 	if r.buildCold > 0 {
 		fmt.Fprintf(&b, "| build, empty cache, with all downloads | %s s |\n", number(r.buildCold.Seconds()))
 	}
-	fmt.Fprintf(&b, "| PC image, compressed, with Traefik | %s MB |\n", number(float64(r.imageWithTraefik)/mb))
+	fmt.Fprintf(&b, "| image of %s, compressed, with Traefik | %s MB |\n", r.board, number(float64(r.imageWithTraefik)/mb))
 	fmt.Fprintf(&b, "| kernel start → PID 1 | %s s |\n", number(kernel.Seconds()))
 	fmt.Fprintf(&b, "| kernel start → node ready | %s s |\n", number(r.boot.Ready.Seconds()))
 	fmt.Fprintf(&b, "| image, raw | %s MB, of which %s MB are stored |\n", number(float64(r.imageRaw)/mb), number(float64(r.imageStored)/mb))
@@ -148,35 +165,29 @@ func (r *report) process(pid int) (process, bool) {
 	return process{}, false
 }
 
-// emptyPage is the page as it is before the first run.
-const emptyPage = "# Benchmarks\n\n`make bench` measures and rewrites the part below.\n\n" + begin + "\n" + end + "\n"
-
 // write puts the text between the marks of the page.
 func (r *report) write(path string) error {
 	page, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		page, err = []byte(emptyPage), nil
+		page, err = []byte("# Benchmarks\n"), nil
 	}
 	if err != nil {
 		return err
 	}
-	out, err := replaceMarked(string(page), r.text())
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
 	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, []byte(out), 0o644); err != nil {
+	if err := os.WriteFile(tmp, []byte(replaceMarked(string(page), r.board, r.text())), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
 }
 
-// replaceMarked replaces what stands between the two marks.
-func replaceMarked(page, text string) (string, error) {
+// replaceMarked replaces what stands between the board's two marks. A page without them gets them at its end.
+func replaceMarked(page, board, text string) string {
+	begin, end := marks(board)
 	before, rest, ok1 := strings.Cut(page, begin)
 	_, after, ok2 := strings.Cut(rest, end)
 	if !ok1 || !ok2 {
-		return "", fmt.Errorf("the page must hold the lines %q and %q", begin, end)
+		before, after = strings.TrimRight(page, "\n")+"\n\n## "+board+"\n\n", "\n"
 	}
-	return before + begin + "\n\n" + text + "\n" + end + after, nil
+	return before + begin + "\n\n" + text + "\n" + end + after
 }

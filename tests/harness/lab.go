@@ -27,6 +27,7 @@ type Lab struct {
 
 // Manifest is what is read of the description that the builder writes beside an image.
 type Manifest struct {
+	Arch     string `json:"arch"`
 	Cmdline  string `json:"cmdline"`
 	RootHash string `json:"rootHash"`
 	DiskSize int64  `json:"diskSize"` // bytes
