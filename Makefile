@@ -119,6 +119,15 @@ lint:
 	@mkdir -p bin
 	cd tools && go build -o ../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	bin/staticcheck -tags '$(TAGS)' ./...
+	@$(MAKE) --no-print-directory portable
+
+# The CLI on other systems: it is compiled and vetted, nothing of it runs here.
+PORTABLE := ./cmd/keelson ./flash/... ./tests/qemu ./tests/kubeapi ./config ./boards ./cluster/pki ./cluster/token ./cluster/generate
+.PHONY: portable
+portable:
+	@for target in darwin/arm64 darwin/amd64 windows/amd64; do \
+		echo "keelson for $$target"; export GOOS=$${target%/*} GOARCH=$${target#*/}; \
+		go build -o /dev/null ./cmd/keelson && go vet $(PORTABLE) || exit 1; done
 
 .PHONY: unit
 unit: test-deps

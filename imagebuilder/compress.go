@@ -26,7 +26,7 @@ const frameSize = 8 << 20
 // that gave and their SHA-256 in hex. Holes of in are not read.
 func compress(ctx context.Context, out io.Writer, in *os.File, size int64, done func(int64)) (int64, string, error) {
 	encoder := func() (*zstd.Encoder, error) {
-		return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
+		return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1),
 			zstd.WithEncoderCRC(true), zstd.WithSingleSegment(false))
 	}
 	enc, err := encoder()

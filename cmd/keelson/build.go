@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,10 +11,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/keelson-os/keelson/boards"
 	"github.com/keelson-os/keelson/imagebuilder"
+	"github.com/keelson-os/keelson/imagebuilder/vmimage"
 )
+
+var _ imagebuilder.Progress = (*progress)(nil)
 
 func newBuildCommand() *cobra.Command {
 	o := imagebuilder.Options{Version: version}
@@ -33,7 +39,8 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
 		Example: `  keelson build --board pc --config homelab/server.yaml --out homelab.img
   keelson build --board pc --config homelab/server.yaml --out homelab.img --compress zst
   keelson build --board pc --config homelab/server.yaml --embed-image app.tar --manifest app.yaml --out app.img
-  keelson build --board pc --karg mitigations=off --out test.img`,
+  keelson build --board pc --karg mitigations=off --module i2c-dev --file rules.conf:/etc/my/ --out test.img
+  keelson build --board pc --config homelab/server.yaml --out homelab.qcow2`,
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := completeBuild(&o); err != nil {
@@ -53,27 +60,35 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
 			}
 			fmt.Fprintf(out, "%s  %s\n", r.Image, size)
 			fmt.Fprintf(out, "%s  bill of materials\n%s  what is in the image\n", r.SBOM, r.Manifest)
-			if !strings.HasSuffix(r.Image, ".zst") {
+			if !strings.HasSuffix(r.Image, ".zst") && r.Format != vmimage.VHD { // which nothing tells from a raw image
 				fmt.Fprintf(out, "\nnext: keelson run %s\n", shellQuote(r.Image))
 			}
 			return nil
 		},
 	}
-	f := cmd.Flags()
+	buildFlags(cmd.Flags(), &o)
+	return cmd
+}
+
+// buildFlags adds the flags of every verb that builds an image.
+func buildFlags(f *pflag.FlagSet, o *imagebuilder.Options) {
 	f.StringVar(&o.Board, "board", "", "kind of machine; \"keelson boards\" lists them")
 	f.StringVar(&o.ConfigPath, "config", "", "machine configuration to put into the image")
-	f.StringVar(&o.Out, "out", "", "image file to write (default keelson-BOARD.img)")
+	f.StringVar(&o.Out, "out", "", "image file to write (default keelson-BOARD.img, or .qcow2, .vmdk, .vhd with --format)")
+	f.StringVar(&o.Format, "format", "", "raw, qcow2, vmdk or vhd (default: what --out ends in, else raw)")
 	f.StringVar(&o.Compress, "compress", "", "zst: write the image compressed, as NAME.zst")
 	f.StringArrayVar(&o.EmbedImages, "embed-image", nil, "container image archive (OCI layout or docker save; .tar, .tar.gz or .tar.zst) that the node has from its first boot; repeat it for more. \"keelson.dev/busybox:1\" is a small test image of Keelson's own")
 	f.StringArrayVar(&o.Manifests, "manifest", nil, "Kubernetes manifest that the node applies; repeat it for more")
 	f.StringArrayVar(&o.Kargs, "karg", nil, "kernel argument to add; repeat it for more")
+	f.StringArrayVar(&o.Modules, "module", nil, "kernel module to add: by NAME, as in i2c-dev, and loaded at boot; or by path or pattern, as in drivers/net/wireguard, and loaded when a device asks for it; repeat it for more")
+	f.StringArrayVar(&o.Files, "file", nil, "SRC:DST, a file or folder to add at the absolute path DST (in the folder DST, if it ends in /); repeat it for more")
+	f.StringArrayVar(&o.Overlays, "overlay", nil, "folder whose files are added to the root at their paths in it; repeat it for more, later ones win")
 	f.StringVar(&o.Programs, "programs", "", "folder with the node's programs (default: the folder named for the board's architecture beside this program)")
 	f.StringVar(&o.CacheDir, "cache", "", "cache folder (default ~/.cache/keelson)")
 	f.StringVar(&o.Mirror, "mirror", "", "Debian mirror, ARCHIVE or ARCHIVE,SECURITY (default: this computer's own)")
 	f.StringVar(&o.LockFile, "lock", "", "package lock to use instead of the board's own")
 	f.BoolVar(&o.AllowMoved, "allow-moved-packages", false, allowMovedUsage)
 	f.BoolVar(&o.UpdateLock, "update-lock", false, "resolve the packages anew and write the lock (to --lock, or to boards/BOARD/packages.lock in a checkout of Keelson)")
-	return cmd
 }
 
 // allowMovedUsage describes the flag of every verb that fetches packages.
@@ -89,7 +104,11 @@ func completeBuild(o *imagebuilder.Options) error {
 		return err
 	}
 	if o.Out == "" {
-		o.Out = "keelson-" + board.Name + ".img"
+		format, err := vmimage.Choose(o.Format, "")
+		if err != nil {
+			return err
+		}
+		o.Out = "keelson-" + board.Name + format.Extension()
 	}
 	if o.Programs == "" {
 		self, err := os.Executable()

@@ -17,9 +17,9 @@ import (
 func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Make and check machine configurations",
+		Short: "Make, check and change machine configurations",
 	}
-	group(cmd, newConfigNewCommand(), newConfigValidateCommand())
+	group(cmd, newConfigNewCommand(), newConfigValidateCommand(), newConfigEditCommand())
 	return cmd
 }
 

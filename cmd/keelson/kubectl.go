@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -16,14 +16,15 @@ func newKubectlCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "kubectl [ARGUMENTS]",
 		Short: "Run kubectl, for who has none installed",
-		Long: `Runs the kubectl that is part of the node's program, with the same version. The
+		Long: `Runs the kubectl that is part of the node's program, with the same version; where that
+program does not run (it is for Linux), the kubectl that is installed. The
 kubeconfig is KUBECONFIG's or --kubeconfig's; without either, that of the machine that
 "keelson run" started last, else the only */kubeconfig below this directory.`,
 		Example: `  keelson kubectl get nodes
   keelson kubectl --kubeconfig homelab/kubeconfig get pods -A`,
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
-			node, err := nodeProgram()
+			program, err := kubectlProgram()
 			if err != nil {
 				return err
 			}
@@ -33,12 +34,25 @@ kubeconfig is KUBECONFIG's or --kubeconfig's; without either, that of the machin
 					env = append(env, "KUBECONFIG="+path)
 				}
 			}
-			if err := syscall.Exec(node, append([]string{"kubectl"}, args...), env); err != nil {
-				return fmt.Errorf("run %s: %w", node, err)
+			if err := become(program, append([]string{"kubectl"}, args...), env); err != nil {
+				return fmt.Errorf("run %s: %w", program, err)
 			}
 			return nil
 		},
 	}
+}
+
+// kubectlProgram finds a program that is kubectl when it is called so.
+func kubectlProgram() (string, error) {
+	if runtime.GOOS == "linux" {
+		return nodeProgram()
+	}
+	path, err := exec.LookPath("kubectl")
+	if err != nil {
+		return "", errors.New("the node's program, which holds kubectl, runs on Linux only, and no other kubectl is installed here: " +
+			"install one, see https://kubernetes.io/docs/tasks/tools/")
+	}
+	return path, nil
 }
 
 // nodeProgram finds the program of the node for this computer, beside our own.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/keelson-os/keelson/imagebuilder"
+	"github.com/keelson-os/keelson/flash"
 )
 
 // progress shows long work: on a terminal one line that is drawn again and again, with
@@ -28,7 +28,7 @@ type progress struct {
 	stopped  chan struct{}
 }
 
-var _ imagebuilder.Progress = (*progress)(nil)
+var _ flash.Progress = (*progress)(nil)
 
 const (
 	redrawEvery = 200 * time.Millisecond

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +29,7 @@ func machineDir(image string) string { return filepath.Clean(image) + machineSuf
 // runOptions are the flags of "keelson run".
 type runOptions struct {
 	image      string
+	firmware   string
 	memory     string
 	cpus       int
 	port       int
@@ -50,32 +51,41 @@ func newRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run IMAGE",
 		Short: "Boot an image in QEMU",
-		Long: `Boots a pc image in QEMU and shows how it gets ready. Ctrl-C powers the machine off
+		Long: `Boots an image in QEMU and shows how it gets ready. Ctrl-C powers the machine off
 cleanly; a second Ctrl-C pulls the plug.
+
+The machine follows the image: a PC or a generic arm64 machine, with the firmware that the
+image is made for. An image of a board with U-Boot runs on the generic arm64 machine with a
+U-Boot of its own, so what is the board's alone is not tried. --firmware chooses another
+one; raspi3b is QEMU's Raspberry Pi 3B, with 1 GiB of memory and slow.
+The image may be raw, compressed (.zst), qcow2, VMDK, VHD or VHDX.
 
 The image itself is never written: what the machine writes goes to the folder
 IMAGE.run, so that the cluster is still there at the next run. --fresh discards it, and
 --snapshot keeps nothing at all.
 
-KVM is used when a boot under it has worked on this computer, else the processor is
-emulated, which is about ten times slower.`,
+KVM is used when a boot under it has worked on this computer and the image is for its
+architecture, else the processor is emulated, which is about ten times slower.`,
 		Example: `  keelson run homelab.img
   keelson run homelab.img --memory 1G --cpus 1 --disk nvme --port 7443
+  keelson run homelab.img --firmware bios
   keelson run homelab.img --detach --until-ready && keelson kubectl get nodes
   keelson stop homelab.img`,
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.image = args[0]
+			o.fitPi3(cmd.Flags().Changed)
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&o.firmware, "firmware", "", "what starts the image: uefi, bios, u-boot, none (QEMU loads the kernel of slot a) or raspi3b (default: what the image is made for)")
 	f.StringVar(&o.memory, "memory", "2G", "memory of the machine, such as 512M or 4G")
 	f.IntVar(&o.cpus, "cpus", 2, "processors of the machine")
 	f.IntVar(&o.port, "port", 6443, "port of 127.0.0.1 where the Kubernetes API appears")
 	f.StringArrayVar(&o.forwards, "forward", nil, "HOST:GUEST, one more TCP port of the machine to appear on 127.0.0.1, such as 8080:30080; repeat it for more")
-	f.StringVar(&o.disk, "disk", "virtio", "disk controller: virtio, sata or nvme")
-	f.StringVar(&o.nic, "nic", "virtio", "network card: virtio, e1000e or none")
+	f.StringVar(&o.disk, "disk", "virtio", "disk controller: virtio, sata, nvme or usb")
+	f.StringVar(&o.nic, "nic", "virtio", "network card: virtio, e1000e, usb or none")
 	f.StringVar(&o.accel, "accel", "auto", "processor: auto, kvm or tcg (emulation)")
 	f.StringVar(&o.diskSize, "disk-size", "20G", "size of the virtual disk, at least the image's")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "the cluster's kubeconfig (default: NAME/kubeconfig beside NAME.img)")
@@ -86,6 +96,25 @@ emulated, which is about ten times slower.`,
 	f.BoolVar(&o.fresh, "fresh", false, "discard the disk of the last run and begin anew")
 	f.BoolVar(&o.console, "console", false, "show everything the serial console says")
 	return cmd
+}
+
+// fitPi3 sets the flags that were not given to what a Raspberry Pi 3B has.
+func (o *runOptions) fitPi3(given func(flag string) bool) {
+	if qemu.Firmware(o.firmware) != qemu.FirmwarePi3 {
+		return
+	}
+	if !given("memory") {
+		o.memory = "1G"
+	}
+	if !given("cpus") {
+		o.cpus = 4
+	}
+	if !given("disk") {
+		o.disk = string(qemu.DiskSD)
+	}
+	if !given("nic") {
+		o.nic = string(qemu.NICUSB)
+	}
 }
 
 // apiPort is the API's port in the machine: what server.yaml beside the kubeconfig says, if
@@ -102,7 +131,7 @@ func apiPort(kubeconfig string) int {
 // empty.
 func (o *runOptions) machine(kubeconfig string) (qemu.Config, error) {
 	c := qemu.Config{
-		Image: o.image, Dir: machineDir(o.image), CPUs: o.cpus,
+		Image: o.image, Dir: machineDir(o.image), Firmware: qemu.Firmware(o.firmware), CPUs: o.cpus,
 		Disk: qemu.Bus(o.disk), NIC: qemu.NIC(o.nic), Accel: qemu.Accel(o.accel), Detach: o.detach,
 	}
 	if o.snapshot && o.detach {
@@ -196,8 +225,8 @@ func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err err
 	if err := m.Start(ctx); err != nil {
 		return explainStart(err, o)
 	}
-	s.say("%s: %s, %d CPUs, %s memory, %s disk, network card %s", filepath.Base(o.image),
-		map[qemu.Accel]string{qemu.AccelKVM: "KVM", qemu.AccelTCG: "emulated processor (no working KVM)"}[m.Accel()], o.cpus, o.memory, o.disk, o.nic)
+	s.say("%s: %s, %s, %d CPUs, %s memory, %s disk, network card %s", filepath.Base(o.image), m.Platform(),
+		map[qemu.Accel]string{qemu.AccelKVM: "KVM", qemu.AccelTCG: "emulated processor"}[m.Accel()], o.cpus, o.memory, o.disk, o.nic)
 	if kubeconfig != "" && o.nic != string(qemu.NICNone) {
 		if s.kubeconfig, err = o.ownKubeconfig(kubeconfig, c.Dir); err != nil {
 			return err
@@ -251,16 +280,15 @@ func (o *runOptions) ownKubeconfig(path, dir string) (string, error) {
 		return "", err
 	}
 	api := fmt.Sprintf("https://127.0.0.1:%d", o.port)
-	client, err := kubeapi.New(data, "")
+	text, err := kubeapi.WithServer(data, api)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	own := filepath.Join(dir, "kubeconfig")
-	text := strings.ReplaceAll(string(data), "server: "+client.Server()+"\n", "server: "+api+"\n")
-	if err := os.WriteFile(own, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(own, text, 0o600); err != nil {
 		return "", err
 	}
-	if client.Server() == api {
+	if bytes.Equal(text, data) {
 		return path, nil // the user's own file says the same
 	}
 	return own, nil
@@ -337,38 +365,18 @@ func (s *session) follow() error {
 	}
 }
 
-// chatter matches what PID 1 passes on of the node's log: Kubernetes' warnings, which a
-// start always has, and the count of those left out. They are in the serial log, and
-// --console shows them.
-var chatter = regexp.MustCompile(`^node: (?:[EWI]\d{4} |time=|\{|\(\d+ more such lines)`)
-
-// show prints the console as it comes: what PID 1 says, or everything with --console. The
-// boot table is left out, since it is printed at the end.
+// show prints the console as it comes: what PID 1 says, or everything with --console.
 func (s *session) show(ctx context.Context) {
-	table := false
+	if !s.o.console {
+		s.m.Console().Follow(ctx, 0, func(text string) { s.say("%s", text) })
+		return
+	}
 	for mark := 0; ; mark++ {
 		l, ok := s.m.Console().Next(ctx, mark)
 		if !ok {
 			return
 		}
-		if s.o.console {
-			fmt.Fprintln(s.stderr, l.Text)
-			continue
-		}
-		text, ok := qemu.Message(l.Text)
-		if !ok {
-			continue
-		}
-		switch text {
-		case "boot table":
-			table = true
-		case "end of boot table":
-			table = false
-		default:
-			if !table && !chatter.MatchString(text) {
-				s.say("%s", text)
-			}
-		}
+		fmt.Fprintln(s.stderr, l.Text)
 	}
 }
 

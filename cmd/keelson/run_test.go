@@ -27,7 +27,7 @@ func TestFlagsThatExcludeEachOther(t *testing.T) {
 	for _, args := range [][]string{
 		{"run"}, {"run", image, "--snapshot", "--detach"}, {"run", image, "--port", "0"},
 		{"run", image, "--memory", "lots"}, {"run", image, "--forward", "80"}, {"run", image, "--forward", "0:80"},
-		{"run", image, "--nic", "none", "--forward", "80:80"}, {"run", image, "--disk", "scsi"}, {"run", image, "--cpus", "0"},
+		{"run", image, "--nic", "none", "--forward", "80:80"}, {"run", image, "--disk", "scsi"}, {"run", image, "--firmware", "coreboot"}, {"run", image, "--cpus", "0"},
 		{"run", image, "--kubeconfig", image + ".gone"}, {"stop", image},
 	} {
 		if _, _, err := keelson(t, args...); err == nil {
@@ -36,6 +36,20 @@ func TestFlagsThatExcludeEachOther(t *testing.T) {
 	}
 	if _, err := os.Stat(machineDir(image)); err == nil {
 		t.Errorf("%s was made for a machine that cannot start", machineDir(image))
+	}
+}
+
+func TestRaspberryPiHasItsOwnDefaults(t *testing.T) {
+	o := runOptions{image: "a", firmware: "raspi3b", memory: "2G", cpus: 2, disk: "virtio", nic: "none", diskSize: "20G", port: 6443}
+	o.fitPi3(func(flag string) bool { return flag == "nic" })
+	c, err := o.machine("")
+	if err != nil || c.MemoryMB != 1024 || c.CPUs != 4 || c.Disk != qemu.DiskSD || c.NIC != qemu.NICNone {
+		t.Errorf("machine = %+v, %v, want a Raspberry Pi 3B without a network card", c, err)
+	}
+	o = runOptions{firmware: "bios", memory: "2G"}
+	o.fitPi3(func(string) bool { return false })
+	if o.memory != "2G" || o.disk != "" {
+		t.Errorf("a PC was given a Raspberry Pi's defaults: %+v", o)
 	}
 }
 
@@ -59,22 +73,6 @@ func TestMistakenWordsSayWhatWasExpected(t *testing.T) {
 	} {
 		if _, _, err := keelson(t, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("keelson %q = %v, want %s", tt.args, err, tt.want)
-		}
-	}
-}
-
-func TestChatterIsKubernetesOwn(t *testing.T) {
-	for text, want := range map[string]bool{
-		`node: E1123 07:14:48.898092     202 options.go:205] The manifest`: true,
-		`node: time="2026-11-23T07:14:38Z" level=warning`:                  true,
-		`node: (32 more such lines in /var/log/keelson/node.log)`:          true,
-		`node: waiting for apiserver`:                                      false,
-		`node: died: exit status 1; restart in 1s`:                         false,
-		`node: F1123 07:14:48.898092     202 main.go:1] the end`:           false,
-		`network: eth0: carrier`:                                           false,
-	} {
-		if got := chatter.MatchString(text); got != want {
-			t.Errorf("chatter.MatchString(%q) = %v, want %v", text, got, want)
 		}
 	}
 }

@@ -33,8 +33,8 @@ var modules = []string{
 
 // Disk is what the core image is told about its disk.
 type Disk struct {
-	Core  int64 // byte offset of the partition bios, a multiple of 512
-	Room  int64 // its size, bytes
+	Core int64 // byte offset of the partition bios, a multiple of 512
+	Room int64 // its size, bytes
 	// Numbers of partitions in the GPT, from 1.
 	ESP, BootState, RootA, RootB int
 }

@@ -36,8 +36,8 @@ type Tree struct {
 // binary doubles (.bin), for device nodes (modules.devname) or for symbols, which only depmod reads.
 var indexFiles = []string{"modules.alias", "modules.softdep"}
 
-// builtinFiles come with the kernel package and are copied as they are.
-var builtinFiles = []string{"modules.builtin", "modules.builtin.modinfo"}
+// builtinFiles come with the kernel package and are copied as they are; modules.builtin.modinfo is for modinfo(8).
+var builtinFiles = []string{"modules.builtin"}
 
 // Open returns the modules of set's kernel. The index is made by depmod once and kept in cacheDir.
 func Open(ctx context.Context, set *pkgs.Set, cacheDir string) (*Tree, error) {

@@ -32,6 +32,7 @@ type repo struct {
 	requests atomic.Int64
 	away     atomic.Bool
 	debs     map[string]string // index stanzas by package and architecture
+	later    map[string]string // the same of the suite trixie-backports
 	dated    time.Time         // the modification time of what was published last
 }
 
@@ -40,7 +41,7 @@ func newRepo(t *testing.T) *repo {
 	for _, tool := range [][2]string{{"apt-get", "apt"}, {"apt-cache", "apt"}, {"dpkg-deb", "dpkg"}, {"gpg", "gnupg"}} {
 		reftool.Need(t, tool[0], tool[1])
 	}
-	r := &repo{t: t, dir: t.TempDir(), debs: map[string]string{}, dated: time.Now().Add(-time.Hour)}
+	r := &repo{t: t, dir: t.TempDir(), debs: map[string]string{}, later: map[string]string{}, dated: time.Now().Add(-time.Hour)}
 	// The path of gpg-agent's socket must be short.
 	var err error
 	if r.gnupg, err = os.MkdirTemp("", "gpg"); err != nil {
@@ -88,12 +89,28 @@ func (r *repo) newKey(name string) {
 // add builds a package with one file usr/share/NAME that holds its version.
 func (r *repo) add(name, version, arch, depends string) {
 	r.t.Helper()
+	r.debs[name+" "+arch] = r.build(name, version, arch, depends)
+}
+
+// addLater adds a package to trixie-backports, with further files that hold its version.
+func (r *repo) addLater(name, version, arch, depends string, files ...string) {
+	r.t.Helper()
+	r.later[name+" "+arch] = r.build(name, version, arch, depends, files...)
+}
+
+// build builds a package and returns its index stanza.
+func (r *repo) build(name, version, arch, depends string, files ...string) string {
+	r.t.Helper()
 	src := r.t.TempDir()
 	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nMaintainer: Test <test@keelson.example>\nDescription: test\n", name, version, arch)
 	if depends != "" {
 		control += "Depends: " + depends + "\n"
 	}
-	for f, text := range map[string]string{"DEBIAN/control": control, "usr/share/" + name: version} {
+	content := map[string]string{"DEBIAN/control": control, "usr/share/" + name: version}
+	for _, f := range files {
+		content[f] = version
+	}
+	for f, text := range content {
 		f = filepath.Join(src, f)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(f), 0o755), os.WriteFile(f, []byte(text), 0o644)); err != nil {
 			r.t.Fatal(err)
@@ -109,7 +126,7 @@ func (r *repo) add(name, version, arch, depends string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.debs[name+" "+arch] = fmt.Sprintf("%sSource: src-%s (%s.1)\nFilename: %s\nSize: %d\nSHA256: %x\n", control, name, version, pool, len(data), sha256.Sum256(data))
+	return fmt.Sprintf("%sSource: src-%s (%s.1)\nFilename: %s\nSize: %d\nSHA256: %x\n", control, name, version, pool, len(data), sha256.Sum256(data))
 }
 
 // publish writes the indexes of all suites, signed by the key signer ("" for unsigned).
@@ -117,7 +134,7 @@ func (r *repo) publish(signer string) {
 	r.t.Helper()
 	// HTTP tells files apart by the second: two publications within one would be "not modified".
 	r.dated = r.dated.Add(time.Minute)
-	for archive, suites := range map[string][]string{"debian": {"trixie", "trixie-updates"}, "debian-security": {"trixie-security"}} {
+	for archive, suites := range map[string][]string{"debian": {"trixie", "trixie-updates", "trixie-backports"}, "debian-security": {"trixie-security"}} {
 		for _, suite := range suites {
 			r.publishSuite(filepath.Join(r.dir, archive, "dists", suite), suite, signer)
 		}
@@ -130,8 +147,9 @@ func (r *repo) publishSuite(dir, suite, signer string) {
 	for _, component := range strings.Fields(components) {
 		for _, arch := range hostArches {
 			var index bytes.Buffer
-			if suite == "trixie" && component == "main" {
-				for key, s := range r.debs {
+			in := map[string]map[string]string{"trixie": r.debs, "trixie-backports": r.later}[suite]
+			if component == "main" {
+				for key, s := range in {
 					if strings.HasSuffix(key, " "+arch) || strings.HasSuffix(key, " all") {
 						index.WriteString(s + "\n")
 					}

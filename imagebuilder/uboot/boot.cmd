@@ -11,12 +11,14 @@ setenv kl_initrd @INITRD@
 setenv kl_fdt @FDT@
 setenv kl_scratch @SCRATCH@
 setenv kl_tree @DEVICE_TREE@
-# A virtual machine of QEMU has its memory elsewhere; its own addresses are good ones.
+setenv kl_console
+# A virtual machine of QEMU has its memory and its serial port elsewhere; its own addresses are good ones.
 if test "${board}" = qemu-arm; then
   setenv kl_kernel ${kernel_addr_r}
   setenv kl_initrd ${ramdisk_addr_r}
   setenv kl_scratch ${pxefile_addr_r}
   setenv kl_tree firmware
+  setenv kl_console " console=ttyAMA0"
 fi
 ${devtype} dev ${devnum}
 if ${devtype} read ${kl_scratch} @COMMITTED@ 8 && env import -c ${kl_scratch} 0x1000 ab_default ab_gen; then
@@ -63,7 +65,7 @@ if load ${kl_from} ${kl_scratch} slot-${kl_slot}/boot.env && env import -t ${kl_
   fi
 fi
 if test -n "${kl_ok}" && load ${kl_from} ${kl_initrd} slot-${kl_slot}/initrd.img; then
-  setenv bootargs "${keelson_args} keelson.slot=${kl_slot}"
+  setenv bootargs "${keelson_args} keelson.slot=${kl_slot}${kl_console}"
   booti ${kl_kernel} ${kl_initrd}:${filesize} ${kl_fdt}
 fi
 echo "keelson: slot ${kl_slot} cannot be started: write the image to the disk again; if this comes back, replace the disk. Resetting in 10 s"

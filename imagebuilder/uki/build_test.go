@@ -189,3 +189,75 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestFixedContentIsAtItsPlaceAndKnowsTheOthers: a boot loader without PE reads the file by sectors.
+func TestFixedContentIsAtItsPlaceAndKnowsTheOthers(t *testing.T) {
+	p := testParts()
+	var initrd, linux Extent
+	want := bytes.Repeat([]byte("fixed!"), 100)
+	p.Fixed = &Fixed{Name: ".grub", At: 0x4000, Size: int64(len(want)), Content: func(i, l Extent) ([]byte, error) {
+		initrd, linux = i, l
+		return want, nil
+	}}
+	out, err := Build(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out[0x4000:][:len(want)], want) {
+		t.Error("the content is not at its place")
+	}
+	for _, s := range []struct {
+		name string
+		at   Extent
+		data []byte
+	}{{"initrd", initrd, p.Initrd}, {"linux", linux, p.Linux}} {
+		if s.at.Offset%512 != 0 || s.at.Size != int64(len(s.data)) {
+			t.Fatalf("%s at %+v, want %d bytes from a multiple of 512 on", s.name, s.at, len(s.data))
+		}
+		end := (s.at.Offset + s.at.Size + 511) / 512 * 512
+		if got := out[s.at.Offset:end]; !bytes.Equal(got[:len(s.data)], s.data) || len(bytes.Trim(got[len(s.data):], "\x00")) != 0 {
+			t.Errorf("%s is not at %+v, filled up with zeros", s.name, s.at)
+		}
+	}
+	at := 0x84 + coffHeaderSize + checksumAt
+	if got, want := binary.LittleEndian.Uint32(out[at:]), checksum(out, at); got != want {
+		t.Errorf("checksum %#x, want %#x", got, want)
+	}
+	f, err := pe.NewFile(bytes.NewReader(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var end uint32
+	for _, s := range f.Sections {
+		if s.VirtualAddress < end {
+			t.Errorf("section %s at %#x overlaps the one before it, which ends at %#x", s.Name, s.VirtualAddress, end)
+		}
+		end = s.VirtualAddress + s.VirtualSize
+	}
+}
+
+func TestFixedRefusesWhatHasNoPlace(t *testing.T) {
+	content := func(n int) func(Extent, Extent) ([]byte, error) {
+		return func(Extent, Extent) ([]byte, error) { return make([]byte, n), nil }
+	}
+	refused := errors.New("refused")
+	for _, tt := range []struct {
+		name  string
+		fixed Fixed
+		want  error
+	}{
+		{"inside the stub", Fixed{Name: ".x", At: 0x400, Size: 1, Content: content(1)}, nil},
+		{"between sectors", Fixed{Name: ".x", At: 0x4001, Size: 1, Content: content(1)}, nil},
+		{"no bytes", Fixed{Name: ".x", At: 0x4000, Content: content(0)}, nil},
+		{"too short", Fixed{Name: ".x", At: 0x4000, Size: 2, Content: content(1)}, nil},
+		{"too long", Fixed{Name: ".x", At: 0x4000, Size: 2, Content: content(3)}, nil},
+		{"name of the stub's", Fixed{Name: ".text", At: 0x4000, Size: 1, Content: content(1)}, nil},
+		{"no content", Fixed{Name: ".x", At: 0x4000, Size: 1, Content: func(Extent, Extent) ([]byte, error) { return nil, refused }}, refused},
+	} {
+		p := testParts()
+		p.Fixed = &tt.fixed
+		if _, err := Build(p); err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+			t.Errorf("%s: Build = %v, want an error (%v)", tt.name, err, tt.want)
+		}
+	}
+}

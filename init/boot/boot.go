@@ -159,10 +159,11 @@ func linkModprobe() error {
 func (s *stage) disk() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), diskWait)
 	defer cancel()
-	esp, err := efivar.DevicePartUUID(efivar.Dir)
+	args, err := cmdline.Read()
 	if err != nil {
-		esp = "" // not started by a UEFI boot loader: look at every disk
+		return "", err
 	}
+	esp := bootESP(efivar.Dir, args)
 	s.root, err = s.findRoot(ctx, esp)
 	if err != nil {
 		return "", err

@@ -31,4 +31,7 @@ var Bans = []Ban{
 	{"cmd/node", []string{"init", "imagebuilder", "boards"}, "the node knows nothing of images, nor of PID 1's insides"},
 	{"config", []string{"init", "cluster", "imagebuilder", "boards", "cmd"}, "arrows point down"},
 	{"imagebuilder", []string{"init", "cmd"}, "arrows point down"},
+	{"flash", kubernetes, "a disk is written on any laptop"},
+	{"flash", []string{"cluster", "imagebuilder", "cmd"}, "a disk is written on any laptop, also where no image can be built"},
+	{"flash", []string{"init/block", "init/boot", "init/network", "init/provision", "init/state", "init/system"}, "of PID 1 only the partition tables (init/parttable) are meant for others"},
 }

@@ -4,6 +4,7 @@
 package kubeapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -116,8 +118,29 @@ func Load(path, server string) (*Client, error) {
 	return c, nil
 }
 
-// Server is the URL of the API server.
+// Server is the URL of the API server, without a slash at its end.
 func (c *Client) Server() string { return c.server }
+
+// HTTP is the client below, with the kubeconfig's credentials, for requests that this
+// package does not make.
+func (c *Client) HTTP() *http.Client { return c.http }
+
+// WithServer returns a kubeconfig that is the same but for the URL of its API server.
+func WithServer(kubeconfig []byte, server string) ([]byte, error) {
+	c, err := New(kubeconfig, "")
+	if err != nil {
+		return nil, err
+	}
+	return serverLine.ReplaceAllFunc(kubeconfig, func(line []byte) []byte {
+		if m := serverLine.FindSubmatch(line); string(m[2]) == c.server {
+			return append(bytes.Clone(m[1]), server...)
+		}
+		return line // another cluster's
+	}), nil
+}
+
+// serverLine matches a cluster's URL in a kubeconfig, with or without quotes and a slash.
+var serverLine = regexp.MustCompile(`(?m)^([ -]*server: *)["']?([^"'\s]+?)/?["']?[ \r]*$`)
 
 // StatusError is an answer other than 200.
 type StatusError struct {

@@ -73,6 +73,15 @@ func TestGeneratedKubeconfigReachesAServer(t *testing.T) {
 	if c, err := New(data, ""); err != nil || c.Server() != "https://127.0.0.1:6443" {
 		t.Errorf("New = %v, %v, want the default endpoint", c, err)
 	}
+	for _, text := range []string{string(data), strings.Replace(string(data), "https://127.0.0.1:6443", `"https://127.0.0.1:6443/"`, 1)} {
+		other, err := WithServer([]byte(text), "https://[::1]:7443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := New(other, ""); err != nil || c.Server() != "https://[::1]:7443" {
+			t.Errorf("New of WithServer = %v, %v, want the other URL", c, err)
+		}
+	}
 	c, err := New(data, srv.URL)
 	if err != nil {
 		t.Fatal(err)

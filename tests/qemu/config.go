@@ -16,6 +16,8 @@ const (
 	DiskVirtio Bus = "virtio"
 	DiskSATA   Bus = "sata"
 	DiskNVMe   Bus = "nvme"
+	DiskUSB    Bus = "usb" // a USB stick on xHCI
+	DiskSD     Bus = "sd"  // the SD card of a raspi3b
 )
 
 // NIC is the model of the network card.
@@ -25,6 +27,7 @@ type NIC string
 const (
 	NICVirtio NIC = "virtio"
 	NICE1000E NIC = "e1000e"
+	NICUSB    NIC = "usb" // a USB adapter of the CDC Ethernet class
 	NICNone   NIC = "none"
 )
 
@@ -48,14 +51,19 @@ type Forward struct {
 
 // Config describes a machine. The zero value of every field but Image and Dir is usable.
 type Config struct {
-	Image    string // raw disk image, read only; it must not change while Dir exists
-	Dir      string // the machine's folder; made 0700 if missing
-	MemoryMB int    // MiB; default 2048
-	CPUs     int    // default 2
-	Disk     Bus    // default virtio
-	NIC      NIC    // default virtio
-	DiskSize int64  // bytes, of the virtual disk; default 20 GiB, at least the image's size
-	Accel    Accel  // default auto
+	// Image is a disk image of keelson build, read only: raw, raw compressed with zstd (.zst),
+	// qcow2, VMDK, VHD or VHDX. It must not change while Dir exists.
+	Image string
+	Dir   string // the machine's folder; made 0700 if missing
+	// Firmware is what starts the machine; default: what the image is made for. The image
+	// tells the architecture too.
+	Firmware Firmware
+	MemoryMB int   // MiB; default 2048; a raspi3b has 1024
+	CPUs     int   // default 2; a raspi3b has 4
+	Disk     Bus   // default virtio; a raspi3b has sd
+	NIC      NIC   // default virtio; a raspi3b has usb, or none
+	DiskSize int64 // bytes, of the virtual disk; default 20 GiB, at least the image's size; an SD card's is rounded up to a power of two
+	Accel    Accel // default auto
 	Forwards []Forward
 	Isolated bool     // the machine reaches neither the host nor the world; forwards still work
 	LinkDown bool     // start with the network cable pulled; see Machine.SetLink
@@ -63,41 +71,29 @@ type Config struct {
 	Args     []string // appended to QEMU's command line
 }
 
+// complete fills in the defaults that are every machine's and refuses what none has; fit does
+// the rest.
 func (c *Config) complete() error {
-	def := func(p *int, v int) {
-		if *p == 0 {
-			*p = v
-		}
-	}
-	def(&c.MemoryMB, 2048)
-	def(&c.CPUs, 2)
-	if c.Disk == "" {
-		c.Disk = DiskVirtio
-	}
-	if c.NIC == "" {
-		c.NIC = NICVirtio
-	}
-	if c.Accel == "" {
-		c.Accel = AccelAuto
-	}
-	if c.DiskSize == 0 {
-		c.DiskSize = 20 << 30
-	}
+	c.Accel = orDefault(c.Accel, AccelAuto)
+	c.DiskSize = orDefault(c.DiskSize, 20<<30)
 	var errs []error
 	if c.Image == "" || c.Dir == "" {
 		errs = append(errs, errors.New("a machine needs an image and a folder"))
 	}
-	if c.MemoryMB < 256 {
+	if c.MemoryMB != 0 && c.MemoryMB < 256 {
 		errs = append(errs, fmt.Errorf("memory: %d MiB is less than the 256 MiB that the firmware and the kernel need to start", c.MemoryMB))
 	}
-	if c.CPUs < 1 || c.CPUs > 255 {
+	if c.CPUs < 0 || c.CPUs > 255 {
 		errs = append(errs, fmt.Errorf("cpus: found %d, expected 1 to 255", c.CPUs))
 	}
-	if !slices.Contains([]Bus{DiskVirtio, DiskSATA, DiskNVMe}, c.Disk) {
-		errs = append(errs, fmt.Errorf("disk: found %q, expected virtio, sata or nvme", c.Disk))
+	if !slices.Contains([]Firmware{"", FirmwareUEFI, FirmwareBIOS, FirmwareUBoot, FirmwareNone, FirmwarePi3}, c.Firmware) {
+		errs = append(errs, fmt.Errorf("firmware: found %q, expected uefi, bios, u-boot, none or raspi3b", c.Firmware))
 	}
-	if !slices.Contains([]NIC{NICVirtio, NICE1000E, NICNone}, c.NIC) {
-		errs = append(errs, fmt.Errorf("nic: found %q, expected virtio, e1000e or none", c.NIC))
+	if !slices.Contains([]Bus{"", DiskVirtio, DiskSATA, DiskNVMe, DiskUSB, DiskSD}, c.Disk) {
+		errs = append(errs, fmt.Errorf("disk: found %q, expected virtio, sata, nvme or usb", c.Disk))
+	}
+	if !slices.Contains([]NIC{"", NICVirtio, NICE1000E, NICUSB, NICNone}, c.NIC) {
+		errs = append(errs, fmt.Errorf("nic: found %q, expected virtio, e1000e, usb or none", c.NIC))
 	}
 	if !slices.Contains([]Accel{AccelAuto, AccelTCG, AccelKVM}, c.Accel) {
 		errs = append(errs, fmt.Errorf("accel: found %q, expected auto, tcg or kvm", c.Accel))

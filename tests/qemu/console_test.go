@@ -3,6 +3,7 @@ package qemu
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -69,4 +70,33 @@ func TestConsoleWaitEndsWithTheMachineOrTheContext(t *testing.T) {
 			t.Errorf("Wait = %v, want ErrExited", err)
 		}
 	})
+}
+
+func TestChatterIsKubernetesOwn(t *testing.T) {
+	for text, want := range map[string]bool{
+		`node: E1123 07:14:48.898092     202 options.go:205] The manifest`: true,
+		`node: time="2026-11-23T07:14:38Z" level=warning`:                  true,
+		`node: (32 more such lines in /var/log/keelson/node.log)`:          true,
+		`node: waiting for apiserver`:                                      false,
+		`node: died: exit status 1; restart in 1s`:                         false,
+		`node: F1123 07:14:48.898092     202 main.go:1] the end`:           false,
+		`network: eth0: carrier`:                                           false,
+	} {
+		if got := chatter.MatchString(text); got != want {
+			t.Errorf("chatter.MatchString(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestFollowTellsWhatPID1SaysButTheTable(t *testing.T) {
+	c := newConsole("none")
+	c.setAlive(true)
+	c.add([]byte("BdsDxe: starting\nkeelson: Keelson 0.1.0, slot a\nkeelson: boot table\nkeelson:   kernel 1.5s ok\nkeelson: end of boot table\n"+
+		"keelson: node: E1123 07:14:48.898092 x\nkeelson: node ready after 31.4 s\n"), time.Now())
+	c.setAlive(false)
+	var got []string
+	c.Follow(t.Context(), 0, func(text string) { got = append(got, text) })
+	if want := []string{"Keelson 0.1.0, slot a", "node ready after 31.4 s"}; !slices.Equal(got, want) {
+		t.Errorf("Follow told %q, want %q", got, want)
+	}
 }

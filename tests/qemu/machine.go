@@ -12,18 +12,19 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Machine is one virtual machine. Methods may be called from several goroutines; Start,
 // Kill and Close exclude each other.
 type Machine struct {
-	cfg      Config
-	firmware firmware
-	console  *Console
+	cfg     Config
+	format  format
+	console *Console
 
 	mu       sync.Mutex
+	platform Platform // its Firmware is empty until the image's content is known
+	firmware firmware
+	kernel   kernelFiles
 	forwards []Forward
 	proc     *process // nil before the first Start
 	accel    Accel
@@ -41,30 +42,88 @@ type process struct {
 var ErrRunning = errors.New("the machine is already running")
 
 // New checks the configuration, the image and the host, and makes the machine's folder.
-// Nothing runs yet.
+// Nothing runs yet. An image that must be unpacked is looked into only by Start.
 func New(cfg Config) (*Machine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	if err := checkImage(cfg.Image); err != nil {
+	var err error
+	m := &Machine{cfg: cfg}
+	if m.format, err = imageFormat(cfg.Image); err != nil {
 		return nil, err
 	}
-	if err := CheckHost(); err != nil {
+	if m.cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, err
 	}
-	fw, err := findFirmware()
-	if err != nil {
+	if m.format == formatRaw {
+		if err := m.choose(cfg.Image); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(m.cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, err
-	}
-	m := &Machine{cfg: cfg, firmware: fw}
 	m.console = newConsole(m.path("serial.log"))
 	return m, nil
+}
+
+// choose decides by the content of a raw image what machine boots it, completes the
+// configuration for that, and checks that the host has what it takes.
+func (m *Machine) choose(raw string) error {
+	facts, err := inspect(raw)
+	if err != nil {
+		return err
+	}
+	p, err := facts.platform(m.cfg.Firmware)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.cfg.Image, err)
+	}
+	if err := m.cfg.fit(p); err != nil {
+		return err
+	}
+	if m.cfg.Accel == AccelKVM && p.Arch != runtime.GOARCH {
+		return fmt.Errorf("accel: kvm runs only machines of this computer's own architecture, %s, expected auto or tcg for %s", runtime.GOARCH, p.Arch)
+	}
+	if err := CheckHost(p); err != nil {
+		return fmt.Errorf("a machine of %s needs what this computer lacks: %w", p, err)
+	}
+	if m.firmware, err = findFirmware(p); err != nil {
+		return err
+	}
+	m.platform = p
+	return nil
+}
+
+// prepare makes the machine's disk and firmware, or checks those that are there.
+func (m *Machine) prepare(ctx context.Context) error {
+	record, fresh, err := m.prepareImage(ctx)
+	if err != nil {
+		return err
+	}
+	raw := record.Path
+	if m.format != formatRaw {
+		raw = m.path(rawName)
+	}
+	if m.platform.Firmware == "" {
+		if err := m.choose(raw); err != nil {
+			return err
+		}
+	}
+	if fresh {
+		if err := m.prepareDisk(ctx, raw); err != nil {
+			return err
+		}
+	}
+	if err := m.prepareFirmware(ctx); err != nil {
+		return err
+	}
+	if err := m.prepareKernel(raw); err != nil {
+		return err
+	}
+	if fresh {
+		return writeRecord(m.path(recordName), record) // last: without it the disk is made anew
+	}
+	return nil
 }
 
 // Discard removes the disk and the logs that earlier runs left in the machine's folder:
@@ -74,13 +133,29 @@ func (m *Machine) Discard(ctx context.Context) error {
 	if err := CheckStopped(ctx, m.cfg.Dir); err != nil {
 		return err
 	}
+	if err := m.remove(recordName, "serial.log", "qemu.log"); err != nil {
+		return err
+	}
+	m.console = newConsole(m.path("serial.log"))
+	return m.RemoveDisk(ctx)
+}
+
+// RemoveDisk removes all that a switched-off machine has left in its folder but the logs.
+// ErrRunning: nothing was removed.
+func (m *Machine) RemoveDisk(ctx context.Context) error {
+	if err := CheckStopped(ctx, m.cfg.Dir); err != nil {
+		return err
+	}
 	// The record first: without it what is left of the disk is not used.
-	for _, name := range []string{"image.json", "disk.qcow2", "vars.fd", "serial.log", "qemu.log", "qmp.sock"} {
+	return m.remove(recordName, diskName, varsName, rawName, codeName, kernelName, initrdName, treeName, "qmp.sock")
+}
+
+func (m *Machine) remove(names ...string) error {
+	for _, name := range names {
 		if err := os.Remove(m.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	m.console = newConsole(m.path("serial.log"))
 	return nil
 }
 
@@ -91,6 +166,21 @@ func (m *Machine) Dir() string { return m.cfg.Dir }
 
 // Console is what the machine says on its serial port.
 func (m *Machine) Console() *Console { return m.console }
+
+// Platform is the kind of machine; known from New on for a raw image, else after Start.
+func (m *Machine) Platform() Platform {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.platform
+}
+
+// Config is what the machine is made of, with the defaults filled in; those that depend on
+// the kind of machine are known when Platform is.
+func (m *Machine) Config() Config {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cfg
+}
 
 // Accel is how the running machine's processor is emulated: AccelKVM or AccelTCG.
 func (m *Machine) Accel() Accel {
@@ -120,7 +210,7 @@ func (m *Machine) Start(ctx context.Context) error {
 	if err := CheckStopped(ctx, m.cfg.Dir); err != nil {
 		return err
 	}
-	if err := m.prepareDisk(ctx); err != nil {
+	if err := m.prepare(ctx); err != nil {
 		return err
 	}
 	want := m.forwards
@@ -163,10 +253,11 @@ func (m *Machine) accels(ctx context.Context) (try []Accel, record string) {
 	if m.cfg.Accel != AccelAuto {
 		return []Accel{m.cfg.Accel}, ""
 	}
-	if !kvmUsable() {
+	if m.platform.Arch != runtime.GOARCH || m.platform.Firmware == FirmwarePi3 || !kvmUsable() {
 		return []Accel{AccelTCG}, ""
 	}
-	record, err := kvmRecord(ctx)
+	program, _ := m.platform.program()
+	record, err := kvmRecord(ctx, program)
 	if err != nil {
 		return []Accel{AccelTCG}, ""
 	}
@@ -225,14 +316,11 @@ func (m *Machine) launch(ctx context.Context, accel Accel) (err error) {
 	if err := serial.Close(); err != nil {
 		return err
 	}
-	cmd := exec.Command(qemuProgram, m.cfg.arguments(m.firmware, m.forwards, accel)...)
+	program, _ := m.platform.program()
+	cmd := exec.Command(programPath(program), m.cfg.arguments(m.platform, m.firmware, m.kernel, m.forwards, accel)...)
 	cmd.Dir = m.cfg.Dir
 	cmd.Stdout, cmd.Stderr = log, log
-	// A session of its own: the terminal's Ctrl-C is for us, who power off cleanly.
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if !m.cfg.Detach {
-		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
-	}
+	cmd.SysProcAttr = ownSession(m.cfg.Detach)
 	p := &process{done: make(chan struct{})}
 	started := make(chan error, 1)
 	exited := make(chan struct{})
@@ -265,7 +353,7 @@ func (m *Machine) launch(ctx context.Context, accel Accel) (err error) {
 			err = errors.Join(err, kerr)
 		}
 		if said, _ := os.ReadFile(m.path("qemu.log")); len(said) > 0 {
-			err = fmt.Errorf("%w; %s said: %s", err, qemuProgram, strings.TrimSpace(string(said)))
+			err = fmt.Errorf("%w; %s said: %s", err, program, strings.TrimSpace(string(said)))
 		}
 		return err
 	}
@@ -291,9 +379,9 @@ func (m *Machine) resume(ctx context.Context, p *process) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("start %s: %w", qemuProgram, errors.Join(ErrExited, p.err))
+			return fmt.Errorf("start QEMU: %w", errors.Join(ErrExited, p.err))
 		case <-limit.Done():
-			return fmt.Errorf("start %s: its control socket does not answer: %w", qemuProgram, err)
+			return fmt.Errorf("start QEMU: its control socket does not answer: %w", err)
 		case <-tick.C:
 		}
 	}
@@ -421,8 +509,8 @@ func KillIn(ctx context.Context, dir string) error {
 		return err
 	}
 	defer q.conn.Close()
-	if err := unix.Kill(q.pid, unix.SIGKILL); err != nil {
-		return os.NewSyscallError("kill", err)
+	if err := killProcess(q.pid); err != nil {
+		return err
 	}
 	return q.gone(ctx)
 }
@@ -445,9 +533,8 @@ func (m *Machine) killLocked() error {
 	default:
 	}
 	p.killed = true
-	// The whole session; QEMU is its leader and is not reaped before done.
-	if err := unix.Kill(-p.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-		return os.NewSyscallError("kill", err)
+	if err := killSession(p.pid); err != nil {
+		return err
 	}
 	<-p.done
 	return nil

@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // ErrNotRunning means that no QEMU answers in the machine's folder.
@@ -40,8 +38,6 @@ type qmpReply struct {
 // dialQMP connects and leaves negotiation mode. No socket, or nobody behind it, is
 // ErrNotRunning.
 func dialQMP(ctx context.Context, dir string) (_ *qmp, err error) {
-	// Through a descriptor of the folder: the path itself may be longer than a socket
-	// address can hold.
 	folder, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNotRunning)
@@ -50,9 +46,13 @@ func dialQMP(ctx context.Context, dir string) (_ *qmp, err error) {
 		return nil, err
 	}
 	defer folder.Close()
+	address, err := socketAddress(folder)
+	if err != nil {
+		return nil, err
+	}
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/qmp.sock", folder.Fd()))
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+	c, err := d.DialContext(ctx, "unix", address)
+	if nobodyListens(err) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNotRunning)
 	}
 	if err != nil {
@@ -121,23 +121,4 @@ func (q *qmp) gone(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// peerPID asks the kernel who listens on the socket; a pid file could be stale.
-func peerPID(c *net.UnixConn) (int, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var cerr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if cerr != nil {
-		return 0, os.NewSyscallError("getsockopt SO_PEERCRED", cerr)
-	}
-	return int(cred.Pid), nil
 }

@@ -22,6 +22,36 @@ func Message(line string) (text string, ok bool) {
 	return line[k+len(prefix):], true
 }
 
+// chatter matches what PID 1 passes on of the node's log: Kubernetes' warnings, which a
+// start always has, and the count of those left out. They are in the serial log.
+var chatter = regexp.MustCompile(`^node: (?:[EWI]\d{4} |time=|\{|\(\d+ more such lines)`)
+
+// Follow calls say with every message of PID 1 from a mark on, as it comes, until the machine
+// ends or ctx is done. Left out are the boot table, which WaitBoot returns, and what the node's
+// components log.
+func (c *Console) Follow(ctx context.Context, mark int, say func(text string)) {
+	for table := false; ; mark++ {
+		l, ok := c.Next(ctx, mark)
+		if !ok {
+			return
+		}
+		text, ok := Message(l.Text)
+		if !ok {
+			continue
+		}
+		switch text {
+		case "boot table":
+			table = true
+		case "end of boot table":
+			table = false
+		default:
+			if !table && !chatter.MatchString(text) {
+				say(text)
+			}
+		}
+	}
+}
+
 // Step is one row of the boot table.
 type Step struct {
 	Name     string

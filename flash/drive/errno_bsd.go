@@ -1,0 +1,5 @@
+//go:build unix && !linux
+
+package drive
+
+func noMedium(error) bool { return false }

@@ -1,0 +1,105 @@
+package qemu
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Files of slot a on the FAT partition of the boot chains without UEFI.
+const (
+	slotKernel  = "slot-a/linux"
+	slotInitrd  = "slot-a/initrd.img"
+	slotEnv     = "slot-a/boot.env"    // U-Boot: a line "keelson_args=..."
+	slotCmdline = "slot-a/cmdline.txt" // Raspberry Pi 5
+	pi3Tree     = "bcm2837-rpi-3-b.dtb"
+)
+
+// kernelFiles are what QEMU loads in place of a firmware: names in the machine's folder,
+// and the kernel's command line. It is empty for a machine with a firmware.
+type kernelFiles struct {
+	kernel, initrd, tree string // tree is empty: QEMU makes the device tree
+	cmdline              string
+}
+
+// prepareKernel takes slot a's kernel out of the image, as the firmware would. The image
+// and not the machine's disk is read: a slot that the machine was upgraded to is not seen.
+func (m *Machine) prepareKernel(raw string) (err error) {
+	m.kernel = kernelFiles{}
+	if !m.platform.loadsKernel() {
+		return nil
+	}
+	f, err := os.Open(raw)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	t, err := readTable(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", raw, err)
+	}
+	fat, err := openFAT(sectionOf(f, t.fat))
+	if err != nil {
+		return fmt.Errorf("%s: the boot partition: %w", raw, err)
+	}
+	k := kernelFiles{kernel: kernelName, initrd: initrdName}
+	files := [][2]string{{slotKernel, k.kernel}, {slotInitrd, k.initrd}}
+	if m.platform.Firmware == FirmwarePi3 {
+		k.tree = treeName
+		files = append(files, [2]string{pi3Tree, k.tree})
+	}
+	for _, x := range files {
+		if err := m.extract(fat, x[0], x[1]); err != nil {
+			return fmt.Errorf("%s: the boot partition: %w", raw, err)
+		}
+	}
+	if k.cmdline, err = slotArguments(fat); err != nil {
+		return fmt.Errorf("%s: the boot partition: %w", raw, err)
+	}
+	k.cmdline = withConsole(k.cmdline)
+	m.kernel = k
+	return nil
+}
+
+func (m *Machine) extract(fat *fatFS, from, to string) (err error) {
+	out, err := os.OpenFile(m.path(to), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	return fat.extract(out, from)
+}
+
+// slotArguments reads slot a's kernel command line.
+func slotArguments(fat *fatFS) (string, error) {
+	const key = "keelson_args="
+	var text bytes.Buffer
+	err := fat.extract(&text, slotEnv)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := fat.extract(&text, slotCmdline); err != nil {
+			return "", err
+		}
+		return strings.TrimSpace(text.String()), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(text.String()) {
+		if value, ok := strings.CutPrefix(line, key); ok {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", fmt.Errorf("%s: has no line %q", slotEnv, key+"...")
+}
+
+// withConsole makes the PL011 serial port /dev/console, which QEMU's virt and raspi3b both
+// have as their first: the last console= wins. The board's own ports stay.
+func withConsole(cmdline string) string {
+	const console = "console=ttyAMA0,115200"
+	words := slices.DeleteFunc(strings.Fields(cmdline), func(w string) bool { return strings.HasPrefix(w, "console=ttyAMA0") })
+	return strings.Join(append(words, console), " ")
+}
