@@ -51,7 +51,8 @@ RUN_TOOLS  := go=golang-go gcc=gcc qemu-system-x86_64=qemu-system-x86 qemu-img=q
 	/usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 ARM_TOOLS  := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-system-aarch64=qemu-system-arm \
 	/usr/share/AAVMF/AAVMF_CODE.fd=qemu-efi-aarch64
-TEST_TOOLS := sgdisk=gdisk sfdisk=fdisk mkimage=u-boot-tools dtc=device-tree-compiler /usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu fsck.vfat=dosfstools mdir=mtools e2fsck=e2fsprogs veritysetup=cryptsetup-bin \
+TEST_TOOLS := sgdisk=gdisk sfdisk=fdisk mkimage=u-boot-tools dtc=device-tree-compiler \
+	/usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu grub-mkimage=grub-common /usr/lib/grub/i386-pc/boot.img=grub-pc-bin fsck.vfat=dosfstools mdir=mtools e2fsck=e2fsprogs veritysetup=cryptsetup-bin \
 	fsck.erofs=erofs-utils unsquashfs=squashfs-tools cpio=cpio zstd=zstd objdump=binutils gpg=gnupg ip=iproute2
 
 # need LIST: installs the packages of LIST whose command or file is missing.
