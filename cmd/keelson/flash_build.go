@@ -38,6 +38,7 @@ func (b *imageBuild) run(ctx context.Context, stderr io.Writer) (image string, r
 	if o.Compress != "" || o.UpdateLock || o.Format != "" && o.Format != "raw" {
 		return "", nil, errors.New("--format, --compress and --update-lock belong to \"keelson build\": a disk gets the raw image")
 	}
+	o.Format = "raw" // whatever --out ends in
 	remove = func() error { return nil }
 	if o.Out == "" {
 		// In the user's own cache rather than in /tmp, which may be in memory.

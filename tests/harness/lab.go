@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/keelson-os/keelson/tests/kubeapi"
 )
 
 // Busybox is the builder's own test image: busybox and its applets, nothing else.
@@ -94,8 +96,8 @@ func WithoutTraefik(serverYAML string) string {
 	return strings.Replace(serverYAML, "  # disable: [traefik] ", "  disable: [traefik] ", 1)
 }
 
-// NewLab makes a cluster in dir/lab and builds its image with these further arguments of
-// "keelson build". edit, when not nil, changes server.yaml before that.
+// NewLab makes a cluster in dir/lab and builds its image, for a PC, with these further arguments
+// of "keelson build"; "--board" among them makes it another board's. edit, when not nil, changes server.yaml before that.
 func NewLab(ctx context.Context, dir string, edit func(serverYAML string) string, buildArgs ...string) (*Lab, error) {
 	root, err := Root()
 	if err != nil {
@@ -124,7 +126,7 @@ func NewLab(ctx context.Context, dir string, edit func(serverYAML string) string
 	return l, nil
 }
 
-// Build builds the lab's image (again).
+// Build builds the lab's image (again), for a PC unless "--board" is among the arguments.
 func (l *Lab) Build(ctx context.Context, args ...string) error {
 	args = append([]string{"build", "--board", "pc", "--allow-moved-packages", "--config", filepath.Join(l.Cluster, "server.yaml"), "--out", l.Image}, args...)
 	if _, err := l.Run(ctx, args...); err != nil {
@@ -155,7 +157,10 @@ func (l *Lab) Kubeconfig(dir string, port int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text := strings.Replace(string(data), "server: https://127.0.0.1:6443\n", fmt.Sprintf("server: https://127.0.0.1:%d\n", port), 1)
+	text, err := kubeapi.WithServer(data, fmt.Sprintf("https://127.0.0.1:%d", port))
+	if err != nil {
+		return "", err
+	}
 	path := filepath.Join(dir, "kubeconfig")
-	return path, os.WriteFile(path, []byte(text), 0o600)
+	return path, os.WriteFile(path, text, 0o600)
 }

@@ -33,8 +33,13 @@ func (c *Config) arguments(p Platform, fw firmware, k kernelFiles, forwards []Fo
 		"-m", fmt.Sprint(c.MemoryMB), "-smp", fmt.Sprint(c.CPUs),
 		"-S", // paused until the link is set
 		"-qmp", "unix:qmp.sock,server=on,wait=off",
-		"-chardev", "file,id=serial,path=serial.log,append=on", "-serial", "chardev:serial",
+		"-chardev", "file,id=serial,path=serial.log,append=on",
 	}
+	if p.Firmware == FirmwarePi3 {
+		// Its console is the second port, the mini UART; the first one is Bluetooth's.
+		args = append(args, "-serial", "null")
+	}
+	args = append(args, "-serial", "chardev:serial")
 	args = append(args, fw.arguments()...)
 	args = append(args, k.arguments()...)
 	if accel == AccelKVM {
@@ -62,7 +67,13 @@ func machineType(p Platform) string {
 	case p.Firmware == FirmwarePi3:
 		return "raspi3b"
 	case p.Arch == arm64:
-		return "virt,gic-version=max" // the host's under KVM; else 3, which has no limit of 8 processors
+		// The host's under KVM; else 3, which has no limit of 8 processors.
+		const virt = "virt,gic-version=max"
+		if p.Firmware == FirmwareUEFI {
+			return virt
+		}
+		// U-Boot hands on a device tree, and QEMU has the power button there only without ACPI.
+		return virt + ",acpi=off"
 	default:
 		return "q35,vmport=off"
 	}

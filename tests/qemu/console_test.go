@@ -3,6 +3,8 @@ package qemu
 import (
 	"context"
 	"errors"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +86,29 @@ func TestChatterIsKubernetesOwn(t *testing.T) {
 	} {
 		if got := chatter.MatchString(text); got != want {
 			t.Errorf("chatter.MatchString(%q) = %v, want %v", text, got, want)
+		}
+	}
+}
+
+func TestBootLoadersAreNotTakenForPID1(t *testing.T) {
+	for _, file := range []string{"../../imagebuilder/uboot/boot.cmd", "../../imagebuilder/grub/boot.cfg"} {
+		script, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := regexp.MustCompile(`echo "(keelson: .*)"`).FindAllStringSubmatch(string(script), -1)
+		if len(said) < 5 {
+			t.Errorf("%s says %d lines, want some", file, len(said))
+		}
+		for _, m := range said {
+			if text, ok := Message(m[1]); !ok || !loader.MatchString(text) {
+				t.Errorf("%s: %q is taken for PID 1's", file, m[1])
+			}
+		}
+	}
+	for _, text := range []string{"Keelson 0.1.0, slot a", "root corrupted: slot a, dm-verity refused", "state: making the file system on /dev/vda5", "boot table"} {
+		if loader.MatchString(text) {
+			t.Errorf("%q is taken for a boot loader's", text)
 		}
 	}
 }

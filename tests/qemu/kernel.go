@@ -60,7 +60,7 @@ func (m *Machine) prepareKernel(raw string) (err error) {
 	if k.cmdline, err = slotArguments(fat); err != nil {
 		return fmt.Errorf("%s: the boot partition: %w", raw, err)
 	}
-	k.cmdline = withConsole(k.cmdline)
+	k.cmdline = forMachine(m.platform.Firmware, k.cmdline)
 	m.kernel = k
 	return nil
 }
@@ -96,8 +96,17 @@ func slotArguments(fat *fatFS) (string, error) {
 	return "", fmt.Errorf("%s: has no line %q", slotEnv, key+"...")
 }
 
-// withConsole makes the PL011 serial port /dev/console, which QEMU's virt and raspi3b both
-// have as their first: the last console= wins. The board's own ports stay.
+// forMachine adapts a board's kernel command line to the machine that starts it without the board's loader.
+func forMachine(f Firmware, cmdline string) string {
+	if f == FirmwarePi3 {
+		// QEMU's watchdog of the Raspberry Pi resets the machine as soon as it is started.
+		return cmdline + " module_blacklist=bcm2835_wdt"
+	}
+	return withConsole(cmdline)
+}
+
+// withConsole makes the PL011 serial port /dev/console, which QEMU's virt has as its first: the last console=
+// wins. The board's own ports stay.
 func withConsole(cmdline string) string {
 	const console = "console=ttyAMA0,115200"
 	words := slices.DeleteFunc(strings.Fields(cmdline), func(w string) bool { return strings.HasPrefix(w, "console=ttyAMA0") })

@@ -45,14 +45,14 @@ func TestArgumentsOfEveryMachine(t *testing.T) {
 				"-device ahci,id=ahci", "-device ide-hd,bus=ahci.0,drive=disk,bootindex=0", "-nic none"},
 			[]string{"cx16", "-kernel", "netdev"}, nil},
 		{"arm64 with U-Boot, NVMe disk", Platform{arm64, FirmwareUBoot}, firmware{bios: "/u-boot.bin"}, kernelFiles{}, Config{Disk: DiskNVMe}, AccelTCG,
-			[]string{"-machine virt,gic-version=max", "-bios /u-boot.bin", "-device nvme,serial=keelson,drive=disk,bootindex=0"},
+			[]string{"-machine virt,gic-version=max,acpi=off", "-bios /u-boot.bin", "-device nvme,serial=keelson,drive=disk,bootindex=0"},
 			[]string{"pflash", "-kernel"}, nil},
 		{"arm64 without a firmware, USB disk and card", Platform{arm64, FirmwareNone}, firmware{}, kernel, Config{Disk: DiskUSB, NIC: NICUSB}, AccelTCG,
 			[]string{"-kernel linux", "-initrd initrd.img", "-append quiet console=ttyAMA0,115200", "-device qemu-xhci,id=xhci",
 				"-device usb-storage,bus=xhci.0,drive=disk,bootindex=0", "-device usb-net,id=nic0,netdev=net0"},
 			[]string{"-dtb", "pflash", "-bios"}, nil},
 		{"Raspberry Pi 3B", Platform{arm64, FirmwarePi3}, firmware{}, pi, Config{}, AccelTCG,
-			[]string{"-machine raspi3b", "-m 1024", "-smp 4", "-dtb board.dtb", "-device usb-net,id=nic0,netdev=net0",
+			[]string{"-machine raspi3b", "-m 1024", "-smp 4", "-dtb board.dtb", "-serial null", "-serial chardev:serial", "-device usb-net,id=nic0,netdev=net0",
 				"-drive if=sd,format=qcow2,file=disk.qcow2,cache=writeback,discard=unmap,detect-zeroes=unmap"},
 			[]string{"-cpu", "virtio", "xhci", "if=none"}, forwards},
 	} {
@@ -161,7 +161,7 @@ func TestPreparePi3FromACompressedImage(t *testing.T) {
 				t.Errorf("%s = %q, %v, want %q", name, got, err, content[from])
 			}
 		}
-		if want := "roothash=00 console=ttyS1,115200 console=tty0 console=ttyAMA0,115200"; m.kernel.cmdline != want {
+		if want := "roothash=00 console=ttyAMA0 console=ttyS1,115200 console=tty0 module_blacklist=bcm2835_wdt"; m.kernel.cmdline != want {
 			t.Errorf("cmdline = %q, want %q", m.kernel.cmdline, want)
 		}
 	}

@@ -22,6 +22,10 @@ func Message(line string) (text string, ok bool) {
 	return line[k+len(prefix):], true
 }
 
+// loader matches what a boot loader says in PID 1's manner, before a kernel runs.
+// Source: imagebuilder/uboot/boot.cmd, imagebuilder/grub/boot.cfg.
+var loader = regexp.MustCompile(`^(?:boot state: |trying slot |cannot count |loading slot |starting slot |slot \S+ |nothing on this disk )`)
+
 // chatter matches what PID 1 passes on of the node's log: Kubernetes' warnings, which a
 // start always has, and the count of those left out. They are in the serial log.
 var chatter = regexp.MustCompile(`^node: (?:[EWI]\d{4} |time=|\{|\(\d+ more such lines)`)

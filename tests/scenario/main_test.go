@@ -94,10 +94,11 @@ func storyOf(t *testing.T, lab *harness.Lab, change func(*qemu.Config)) (context
 		if err := n.Close(); err != nil {
 			t.Error(err)
 		}
-		for _, name := range []string{"disk.qcow2", "vars.fd", "image.json", "kubeconfig", "qmp.sock"} {
-			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-				t.Error(err)
-			}
+		if err := n.RemoveDisk(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(filepath.Join(dir, "kubeconfig")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
 		}
 		if t.Failed() {
 			t.Logf("serial log: %s", filepath.Join(dir, "serial.log"))
