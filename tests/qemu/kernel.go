@@ -106,9 +106,11 @@ func forMachine(f Firmware, cmdline string) string {
 }
 
 // withConsole makes the PL011 serial port /dev/console, which QEMU's virt has as its first: the last console=
-// wins. The board's own ports stay.
+// wins. The board's own ports stay, but for PL011s: the kernel gives its only one the first such number, and has
+// no console at all when that is not the port's (ttyAMA10 of a Raspberry Pi 5).
+// Source: kernel/printk/printk.c, try_enable_preferred_console.
 func withConsole(cmdline string) string {
 	const console = "console=ttyAMA0,115200"
-	words := slices.DeleteFunc(strings.Fields(cmdline), func(w string) bool { return strings.HasPrefix(w, "console=ttyAMA0") })
+	words := slices.DeleteFunc(strings.Fields(cmdline), func(w string) bool { return strings.HasPrefix(w, "console=ttyAMA") })
 	return strings.Join(append(words, console), " ")
 }

@@ -215,6 +215,17 @@ func TestFlashChipsOfArm64AreFull(t *testing.T) {
 	}
 }
 
+func TestVirtHasOneConsoleOfItsKind(t *testing.T) {
+	for in, want := range map[string]string{
+		"console=ttyAMA10,115200 console=tty0 quiet": "console=tty0 quiet console=ttyAMA0,115200",
+		"console=ttyS1,115200 console=ttyAMA0":       "console=ttyS1,115200 console=ttyAMA0,115200",
+	} {
+		if got := forMachine(FirmwareNone, in); got != want {
+			t.Errorf("forMachine(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestSlotArgumentsOfBothChains(t *testing.T) {
 	for name, tt := range map[string]struct {
 		files map[string]string
