@@ -1,6 +1,7 @@
 package example
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -61,15 +62,24 @@ func build(t *testing.T) (image string) {
 	}
 	dir := t.TempDir()
 	image = filepath.Join(dir, "hello.img")
-	for _, args := range [][]string{
-		{"config", "new", filepath.Join(dir, "hello")},
-		{"build", "--board", "pc", "--allow-moved-packages", "--config", filepath.Join(dir, "hello", "server.yaml"), "--out", image,
-			"--embed-image", "keelson.dev/busybox:1", "--manifest", filepath.Join("testdata", "hello.yaml"), "--karg", "mitigations=off"},
-	} {
+	run := func(args ...string) {
+		t.Helper()
 		if out, err := exec.CommandContext(t.Context(), keelson, args...).CombinedOutput(); err != nil {
 			t.Fatalf("keelson %s: %v\n%s", args[0], err, out)
 		}
 	}
+	run("config", "new", filepath.Join(dir, "hello"))
+	// What the test does not ask for does not have to start.
+	server := filepath.Join(dir, "hello", "server.yaml")
+	text, err := os.ReadFile(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(server, bytes.Replace(text, []byte("  # disable: [traefik] "), []byte("  disable: [traefik] "), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("build", "--board", "pc", "--allow-moved-packages", "--config", server, "--out", image,
+		"--embed-image", "keelson.dev/busybox:1", "--manifest", filepath.Join("testdata", "hello.yaml"), "--karg", "mitigations=off")
 	return image
 }
 

@@ -24,6 +24,7 @@ const (
 	FirmwareNone Firmware = "none"
 	// FirmwarePi3 is QEMU's Raspberry Pi 3B with its 1 GiB of memory, SD card and USB network
 	// card. QEMU plays the closed firmware: it loads kernel, initramfs and device tree of slot a.
+	// It has no power button: Kill it.
 	FirmwarePi3 Firmware = "raspi3b"
 )
 
