@@ -80,7 +80,8 @@ func TestFirmwareFindsWhatItLoads(t *testing.T) {
 	}
 }
 
-// buildCard builds the image of a board, without a configuration; of pc it takes the run's own.
+// buildCard builds the image of a board with the run's own configuration, so without Traefik, which "make test" does
+// not compile for arm64; of pc it takes the run's own image.
 func buildCard(t *testing.T, board string) card {
 	t.Helper()
 	path := lab.Image
@@ -96,7 +97,7 @@ func buildCard(t *testing.T, board string) card {
 			}
 		})
 		path = filepath.Join(dir, board+".img")
-		if _, err := lab.Run(t.Context(), "build", "--board", board, "--allow-moved-packages", "--out", path); err != nil {
+		if _, err := lab.Run(t.Context(), "build", "--board", board, "--allow-moved-packages", "--config", filepath.Join(lab.Cluster, "server.yaml"), "--out", path); err != nil {
 			t.Fatal(err)
 		}
 	}
