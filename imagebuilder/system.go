@@ -100,7 +100,7 @@ func (s *system) read(name string) ([]byte, error) { return os.ReadFile(s.path(n
 func programNames(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no folder %s with the node's programs: build them with make build, or say where they are with --programs", dir)
+		return nil, fmt.Errorf("there is no folder %s with the node's programs: build them with \"make build BOARD=NAME\", this board's name, or say where they are with --programs", dir)
 	}
 	if err != nil {
 		return nil, err

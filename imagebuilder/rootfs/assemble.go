@@ -65,7 +65,7 @@ type ProgramsError struct {
 }
 
 func (e *ProgramsError) Error() string {
-	return fmt.Sprintf("no %s in %s: build the programs with make build, or say where they are with --programs", strings.Join(e.Missing, ", "), e.Dir)
+	return fmt.Sprintf("no %s in %s: build the programs with \"make build BOARD=NAME\", this board's name, or say where they are with --programs", strings.Join(e.Missing, ", "), e.Dir)
 }
 
 // Assemble returns the root of in. Errors: *ProgramsError, and whatever makes a part of it
