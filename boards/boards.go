@@ -74,7 +74,7 @@ type Board struct {
 
 	// Lock is packages.lock.
 	Lock []byte `yaml:"-"`
-	// BootFiles are the files of the folder boot, by name.
+	// BootFiles are the files of the folder boot, by path below it.
 	BootFiles map[string][]byte `yaml:"-"`
 	// RootFiles are the files of the folder root, by path below it.
 	RootFiles map[string][]byte `yaml:"-"`
@@ -239,36 +239,18 @@ func load(fsys fs.FS, name string) (*Board, error) {
 	if b.Lock, err = fs.ReadFile(fsys, name+"/packages.lock"); err != nil {
 		return nil, err
 	}
-	if b.BootFiles, err = bootFiles(fsys, name); err != nil {
+	if b.BootFiles, err = folder(fsys, name+"/boot"); err != nil {
 		return nil, err
 	}
-	if b.RootFiles, err = rootFiles(fsys, name); err != nil {
+	if b.RootFiles, err = folder(fsys, name+"/root"); err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-// bootFiles reads the board's folder boot, if it has one.
-func bootFiles(fsys fs.FS, board string) (map[string][]byte, error) {
-	entries, err := fs.ReadDir(fsys, board+"/boot")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	files := map[string][]byte{}
-	for _, e := range entries {
-		if files[e.Name()], err = fs.ReadFile(fsys, path.Join(board, "boot", e.Name())); err != nil {
-			return nil, err
-		}
-	}
-	return files, nil
-}
-
-// rootFiles reads the board's folder root, if it has one.
-func rootFiles(fsys fs.FS, board string) (map[string][]byte, error) {
-	sub, err := fs.Sub(fsys, board+"/root")
+// folder reads the files of a folder, by path below it. One that is not there has none.
+func folder(fsys fs.FS, name string) (map[string][]byte, error) {
+	sub, err := fs.Sub(fsys, name)
 	if err != nil {
 		return nil, err
 	}

@@ -69,11 +69,7 @@ func (b *builder) biosFiles(img *image, p *uki.Parts) error {
 	if img.bootState, err = grub.State(); err != nil {
 		return err
 	}
-	core, err := img.sys.read(biosCoreFile)
-	if err != nil {
-		return err
-	}
-	img.note("GRUB core image", core)
+	img.parts = append(img.parts, img.sys.part("GRUB core image", biosCoreFile))
 	tree := img.sys.info.Tree
 	i := grub.Image{Cmdline: img.cmdline, Top: make([]byte, grub.TopSize), TopAt: tree.HashOffset + verity.BlockSize}
 	root, err := os.Open(img.sys.path(rootFile))

@@ -440,9 +440,7 @@ func (b *builder) manifest(img *image, name string) *manifest {
 		Images:  []imageInfo{},
 		Applied: []part{},
 	}
-	of := func(name, file string) part {
-		return part{Name: name, Size: info.Files[file].Size, SHA256: info.Files[file].SHA256}
-	}
+	of := img.sys.part
 	m.Parts = append([]part{of("root", rootFile), of("kernel", kernelFile), of("initramfs", initrdFile)}, img.parts...)
 	for i, r := range info.Raw {
 		p := of(r.Name, rawFile(i))

@@ -44,9 +44,7 @@ func (b *builder) bootFiles(img *image) error {
 	for _, name := range slices.Sorted(maps.Keys(b.board.BootFiles)) {
 		img.esp = append(img.esp, dataFile(name, b.board.BootFiles[name]))
 	}
-	for _, f := range img.sys.folder(fatFolder) {
-		img.esp = append(img.esp, openFile(f, img.sys.path(path.Join(fatFolder, f)), img.sys.info.Files[path.Join(fatFolder, f)].Size))
-	}
+	img.esp = append(img.esp, img.sys.folder(fatFolder, func(name string) string { return name })...)
 	switch b.board.Boot {
 	case boards.BootUBoot:
 		return b.ubootFiles(img)
@@ -62,31 +60,30 @@ const slotFolder = "slot-a/"
 // kernelFiles returns the kernel and the initramfs in the slot's folder.
 func (s *system) kernelFiles() []fat.File {
 	return []fat.File{
-		openFile(slotFolder+"linux", s.path(kernelFile), s.info.Files[kernelFile].Size),
-		openFile(slotFolder+"initrd.img", s.path(initrdFile), s.info.Files[initrdFile].Size),
+		s.file(slotFolder+"linux", kernelFile),
+		s.file(slotFolder+"initrd.img", initrdFile),
 	}
 }
 
-// deviceTrees returns the device trees; to says where each goes.
-func (s *system) deviceTrees(to func(name string) string) []fat.File {
+// folder returns the files of a folder of the system, by name; to says where each goes, by its path below the folder.
+func (s *system) folder(folder string, to func(name string) string) []fat.File {
 	var out []fat.File
-	for _, name := range s.folder(treeFolder) {
-		file := path.Join(treeFolder, name)
-		out = append(out, openFile(to(name), s.path(file), s.info.Files[file].Size))
-	}
-	return out
-}
-
-// folder returns the paths, relative to a folder of the system, of the files in it, sorted.
-func (s *system) folder(name string) []string {
-	var out []string
-	for file := range s.info.Files {
-		if rest, ok := strings.CutPrefix(file, name+"/"); ok {
-			out = append(out, rest)
+	for _, file := range slices.Sorted(maps.Keys(s.info.Files)) {
+		if name, ok := strings.CutPrefix(file, folder+"/"); ok {
+			out = append(out, s.file(to(name), file))
 		}
 	}
-	slices.Sort(out)
 	return out
+}
+
+// file returns a file of the FAT partition with the content of a file of the system.
+func (s *system) file(to, file string) fat.File {
+	return openFile(to, s.path(file), s.info.Files[file].Size)
+}
+
+// part describes a file of the system for the manifest.
+func (s *system) part(name, file string) part {
+	return part{Name: name, Size: s.info.Files[file].Size, SHA256: s.info.Files[file].SHA256}
 }
 
 // note adds something that the boot chain made to the manifest's parts.
@@ -130,10 +127,8 @@ func (b *builder) copyBootFiles(s *system, set *pkgs.Set, kernel pkgs.Kernel) er
 			}
 		}
 	}
-	switch b.board.Boot {
-	case boards.BootSystemd:
+	if b.board.Boot == boards.BootSystemd {
 		return b.copyEFI(s, set)
-	case boards.BootUBoot, boards.BootPi:
 	}
 	return nil
 }

@@ -47,14 +47,10 @@ func (b *builder) efiFiles(img *image) error {
 	if err != nil {
 		return err
 	}
-	loader, err := img.sys.read(loaderFile)
-	if err != nil {
-		return err
-	}
-	img.note("boot loader", loader)
+	img.parts = append(img.parts, img.sys.part("boot loader", loaderFile))
 	img.note("UKI", data)
 	img.esp = append(img.esp,
-		dataFile("EFI/BOOT/"+efiNames[b.board.Arch].fallback, loader),
+		img.sys.file("EFI/BOOT/"+efiNames[b.board.Arch].fallback, loaderFile),
 		dataFile("loader/loader.conf", []byte("timeout 0\neditor no\n")))
 	img.slot = append(img.slot, dataFile("EFI/Linux/"+b.ukiName(), data))
 	return nil

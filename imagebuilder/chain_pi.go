@@ -14,6 +14,6 @@ func (b *builder) piFiles(img *image) error {
 	}
 	img.esp = append(img.esp, dataFile("slot.txt", pi.Slot("a")))
 	img.slot = append(img.sys.kernelFiles(), dataFile(slotFolder+"cmdline.txt", line))
-	img.slot = append(img.slot, img.sys.deviceTrees(func(name string) string { return slotFolder + path.Base(name) })...)
+	img.slot = append(img.slot, img.sys.folder(treeFolder, func(name string) string { return slotFolder + path.Base(name) })...)
 	return nil
 }

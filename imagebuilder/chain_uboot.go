@@ -23,10 +23,10 @@ func (b *builder) ubootFiles(img *image) error {
 	img.esp = append(img.esp, dataFile("boot.scr", script))
 	img.slot = append(img.sys.kernelFiles(), dataFile(slotFolder+"boot.env", env))
 	if b.board.UBoot.DeviceTree == "file" {
-		img.slot = append(img.slot, img.sys.deviceTrees(func(name string) string { return slotFolder + "dtb/" + name })...)
+		img.slot = append(img.slot, img.sys.folder(treeFolder, func(name string) string { return slotFolder + "dtb/" + name })...)
 		return nil
 	}
 	// The firmware reads them from the root, and passes one on to U-Boot.
-	img.esp = append(img.esp, img.sys.deviceTrees(path.Base)...)
+	img.esp = append(img.esp, img.sys.folder(treeFolder, path.Base)...)
 	return nil
 }

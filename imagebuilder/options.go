@@ -78,7 +78,7 @@ func (o *Options) names() (image, sbom, manifest string, compress bool) {
 		image += ".zst"
 	}
 	base := strings.TrimSuffix(image, ".zst")
-	for _, ext := range []string{".img", ".raw", ".qcow2", ".vmdk", ".vhd"} {
+	for _, ext := range vmimage.Extensions() {
 		if cut := strings.TrimSuffix(base, ext); filepath.Base(cut) != "" && !strings.HasSuffix(cut, "/") {
 			base = cut
 		}

@@ -55,6 +55,10 @@ type Extent struct {
 	Offset, Size int64
 }
 
+func (e Extent) overlaps(o Extent) bool {
+	return e.Offset < o.Offset+o.Size && o.Offset < e.Offset+e.Size
+}
+
 // Layout returns where each partition lies and the size of the disk in bytes.
 func Layout(partitions []Partition) ([]Extent, int64, error) {
 	var extents []Extent
@@ -72,7 +76,7 @@ func Layout(partitions []Partition) ([]Extent, int64, error) {
 			end += p.Size
 		}
 		for i, other := range extents {
-			if e.Offset < other.Offset+other.Size && other.Offset < e.Offset+e.Size {
+			if e.overlaps(other) {
 				return nil, 0, fmt.Errorf("disk: partitions %s and %s overlap", partitions[i].Name, p.Name)
 			}
 		}
@@ -133,7 +137,7 @@ func Write(ctx context.Context, f File, d Disk) error {
 // bootCodeSize is the room for a BIOS's boot code before the MBR's disk signature.
 const bootCodeSize = 440
 
-// writeBlobs writes the blobs. None may touch the table, another one, or a partition that has content.
+// writeBlobs writes the blobs. None may touch the table, another one, or a partition.
 func writeBlobs(w io.WriterAt, d Disk, extents []Extent, used int64) error {
 	for i, b := range d.Blobs {
 		e := Extent{b.Offset, int64(len(b.Data))}
@@ -142,7 +146,7 @@ func writeBlobs(w io.WriterAt, d Disk, extents []Extent, used int64) error {
 			taken = append(taken, Extent{other.Offset, int64(len(other.Data))})
 		}
 		for _, t := range append(taken, extents...) {
-			if e.Offset < t.Offset+t.Size && t.Offset < e.Offset+e.Size {
+			if e.overlaps(t) {
 				return fmt.Errorf("disk: %s takes bytes [%d, %d), of which [%d, %d) are taken", b.Name, e.Offset, e.Offset+e.Size, t.Offset, t.Offset+t.Size)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -61,12 +62,7 @@ func Lay(t *tree.Tree, layers []Layer) ([]Laid, error) {
 			}
 		}
 	}
-	out := make([]Laid, 0, len(laid))
-	for _, item := range laid {
-		out = append(out, item)
-	}
-	slices.SortFunc(out, func(a, b Laid) int { return strings.Compare(a.Path, b.Path) })
-	return out, nil
+	return slices.SortedFunc(maps.Values(laid), func(a, b Laid) int { return strings.Compare(a.Path, b.Path) }), nil
 }
 
 func lay(t *tree.Tree, e tree.Entry) (Laid, error) {

@@ -63,9 +63,9 @@ func TestVariablesReadsWhatGrubEditenvWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Variables(block)
+	got, err := variables(block)
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("Variables = %q, %v, want %q", got, err, want)
+		t.Errorf("variables = %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -77,9 +77,9 @@ func TestVariablesOfDamagedBlocks(t *testing.T) {
 		want  []Variable
 		err   error
 	}{
-		{"empty", nil, nil, ErrNotBlock},
-		{"zeros", make([]byte, BlockSize), nil, ErrNotBlock},
-		{"signature cut", whole[:len(signature)-1], nil, ErrNotBlock},
+		{"empty", nil, nil, errNotBlock},
+		{"zeros", make([]byte, BlockSize), nil, errNotBlock},
+		{"signature cut", whole[:len(signature)-1], nil, errNotBlock},
 		{"signature alone", whole[:len(signature)], nil, nil},
 		{"cut in a name", whole[:len(signature)+4], nil, nil},
 		{"cut in a value", whole[:len(signature)+len("ab_default=b")], nil, nil},
@@ -89,9 +89,9 @@ func TestVariablesOfDamagedBlocks(t *testing.T) {
 		{"comment", []byte(signature + "# b=2\na=1\n"), []Variable{{"a", "1"}}, nil},
 		{"NUL", []byte(signature + "a=1\x002\n"), []Variable{{"a", "1"}}, nil},
 	} {
-		got, err := Variables(tt.block)
+		got, err := variables(tt.block)
 		if !errors.Is(err, tt.err) || !slices.Equal(got, tt.want) {
-			t.Errorf("%s: Variables = %q, %v, want %q, %v", tt.name, got, err, tt.want, tt.err)
+			t.Errorf("%s: variables = %q, %v, want %q, %v", tt.name, got, err, tt.want, tt.err)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestANewDiskHasSlotACommittedTwiceAndNoTrial(t *testing.T) {
 	}
 	want := []Variable{{"ab_default", "a"}, {"ab_gen", "1"}}
 	for _, sector := range []int{committedSector, copySector} {
-		got, err := Variables(s[sector*sectorSize:][:sectorSize])
+		got, err := variables(s[sector*sectorSize:][:sectorSize])
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("sector %d: %q, %v, want %q", sector, got, err, want)
 		}
@@ -139,10 +139,10 @@ func FuzzVariables(f *testing.F) {
 	f.Add([]byte(signature + "a=\\"))
 	f.Add([]byte(signature + "#\\\na=b\\\nc\n=\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := Variables(b)
+		got, err := variables(b)
 		if err != nil {
-			if !errors.Is(err, ErrNotBlock) {
-				t.Errorf("Variables: %v does not wrap ErrNotBlock", err)
+			if !errors.Is(err, errNotBlock) {
+				t.Errorf("variables: %v does not wrap errNotBlock", err)
 			}
 			return
 		}
@@ -150,8 +150,8 @@ func FuzzVariables(f *testing.F) {
 		if err != nil {
 			return // names and values that only an escape, or a larger block, can hold
 		}
-		if again, err := Variables(block); err != nil || !slices.Equal(got, again) {
-			t.Errorf("Variables(Block(%q)) = %q, %v", got, again, err)
+		if again, err := variables(block); err != nil || !slices.Equal(got, again) {
+			t.Errorf("variables(Block(%q)) = %q, %v", got, again, err)
 		}
 	})
 }

@@ -24,7 +24,7 @@ func TestSectionHasHeaderScriptAndTopBlockInTheirSectors(t *testing.T) {
 	if len(got) != SectionSize {
 		t.Fatalf("Section has %d bytes, want %d", len(got), SectionSize)
 	}
-	header, err := Variables(got[:512])
+	header, err := variables(got[:512])
 	if want := []Variable{{"grub_script", "513+8"}}; err != nil || !slices.Equal(header, want) {
 		t.Errorf("header: %q, %v, want %q", header, err, want)
 	}

@@ -36,8 +36,8 @@ type Tree struct {
 // binary doubles (.bin), for device nodes (modules.devname) or for symbols, which only depmod reads.
 var indexFiles = []string{"modules.alias", "modules.softdep"}
 
-// builtinFiles come with the kernel package and are copied as they are; modules.builtin.modinfo is for modinfo(8).
-var builtinFiles = []string{"modules.builtin"}
+// builtinFile comes with the kernel package and is copied as it is; modules.builtin.modinfo is for modinfo(8).
+const builtinFile = "modules.builtin"
 
 // Open returns the modules of set's kernel. The index is made by depmod once and kept in cacheDir.
 func Open(ctx context.Context, set *pkgs.Set, cacheDir string) (*Tree, error) {
@@ -57,7 +57,7 @@ func Open(ctx context.Context, set *pkgs.Set, cacheDir string) (*Tree, error) {
 			return nil, err
 		}
 	}
-	if t.index["modules.builtin"], err = os.ReadFile(filepath.Join(k.Modules, "modules.builtin")); err != nil {
+	if t.index[builtinFile], err = os.ReadFile(filepath.Join(k.Modules, builtinFile)); err != nil {
 		return nil, err
 	}
 	return t, t.parse()
@@ -105,7 +105,7 @@ func (t *Tree) parse() error {
 		return fmt.Errorf("modules.dep of kernel %s names no module", t.Version)
 	}
 	t.builtin = map[string]bool{}
-	for line := range strings.Lines(string(t.index["modules.builtin"])) {
+	for line := range strings.Lines(string(t.index[builtinFile])) {
 		t.builtin[moduleName(strings.TrimSpace(line))] = true
 	}
 	for line := range strings.Lines(string(t.index["modules.alias"])) {
@@ -253,9 +253,7 @@ func (t *Tree) Entries(dir string, modules []string) ([]tree.Entry, error) {
 	for name, data := range t.subset(modules) {
 		out = append(out, tree.Entry{Path: path.Join(dir, name), Mode: 0o644, Data: data, Origin: made})
 	}
-	for _, f := range builtinFiles {
-		out = append(out, tree.Entry{Path: path.Join(dir, f), Mode: 0o644, File: filepath.Join(t.dir, f), Origin: t.origin})
-	}
+	out = append(out, tree.Entry{Path: path.Join(dir, builtinFile), Mode: 0o644, File: filepath.Join(t.dir, builtinFile), Origin: t.origin})
 	slices.SortFunc(out, func(a, b tree.Entry) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
 }

@@ -70,13 +70,21 @@ func Build(p Parts) ([]byte, error) {
 		// the UKI's own memory: ukify does the same.
 		{".linux", p.Linux, kernel.sizeOfImage},
 	}
+	var out []byte
 	if p.Fixed == nil {
-		return appendSections(p.Stub, stub, contents)
+		out, _, err = appendSections(p.Stub, stub, contents)
+	} else {
+		out, err = p.Fixed.build(p.Stub, stub, contents)
 	}
-	return p.Fixed.build(p.Stub, stub, contents)
+	if err != nil {
+		return nil, err
+	}
+	at := stub.optional + checksumAt
+	binary.LittleEndian.PutUint32(out[at:], checksum(out, at))
+	return out, nil
 }
 
-// build returns the UKI with the fixed section, the first behind the stub's own.
+// build returns the UKI with the fixed section, the first behind the stub's own. Its checksum is still to be set.
 func (f *Fixed) build(stub []byte, m *image, contents []content) ([]byte, error) {
 	begin := int64(align(uint64(len(stub)), m.alignment()))
 	if f.At < begin || f.Size <= 0 || f.At%sectorSize != 0 {
@@ -84,16 +92,12 @@ func (f *Fixed) build(stub []byte, m *image, contents []content) ([]byte, error)
 	}
 	// The bytes of the section are filled in once it is known where the others lie.
 	contents = append([]content{{f.Name, make([]byte, f.At+f.Size-begin), 0}}, contents...)
-	out, err := appendSections(stub, m, contents)
+	out, added, err := appendSections(stub, m, contents)
 	if err != nil {
 		return nil, err
 	}
-	built, err := parse(out)
-	if err != nil {
-		return nil, fmt.Errorf("uki: BUG: %w", err)
-	}
 	at := map[string]Extent{}
-	for i, s := range built.sections[len(m.sections):] {
+	for i, s := range added {
 		at[s.name] = Extent{int64(s.rawAt), int64(len(contents[i].data))}
 	}
 	data, err := f.Content(at[".initrd"], at[".linux"])
@@ -104,7 +108,6 @@ func (f *Fixed) build(stub []byte, m *image, contents []content) ([]byte, error)
 		return nil, fmt.Errorf("uki: section %s: content of %d bytes, want %d", f.Name, len(data), f.Size)
 	}
 	copy(out[f.At:], data)
-	setChecksum(out, m)
 	return out, nil
 }
 
@@ -115,8 +118,8 @@ type content struct {
 	memory uint32
 }
 
-// appendSections returns the stub with the sections behind its own.
-func appendSections(stub []byte, m *image, contents []content) ([]byte, error) {
+// appendSections returns the stub with the sections behind its own, and those. The checksum is still to be set.
+func appendSections(stub []byte, m *image, contents []content) ([]byte, []section, error) {
 	// Headers must not grow into the first section's bytes, in the file or in memory.
 	limit := uint64(m.sizeOfHeaders)
 	nextVirtual := uint64(m.sizeOfHeaders)
@@ -128,13 +131,13 @@ func appendSections(stub []byte, m *image, contents []content) ([]byte, error) {
 		nextVirtual = max(nextVirtual, uint64(s.virtualAddress)+uint64(s.virtualSize))
 		for _, c := range contents {
 			if s.name == c.name {
-				return nil, fmt.Errorf("uki: stub already has a section %s", c.name)
+				return nil, nil, fmt.Errorf("uki: stub already has a section %s", c.name)
 			}
 		}
 	}
 	need := uint64(m.sectionTable + (len(m.sections)+len(contents))*sectionHeaderSize)
 	if need > limit {
-		return nil, fmt.Errorf("uki: %w: %d bytes needed, %d there", ErrNoHeaderRoom, need, limit)
+		return nil, nil, fmt.Errorf("uki: %w: %d bytes needed, %d there", ErrNoHeaderRoom, need, limit)
 	}
 
 	// Pages of memory protection: a section of its own page even where the stub's
@@ -148,7 +151,7 @@ func appendSections(stub []byte, m *image, contents []content) ([]byte, error) {
 		rawSize := align(uint64(len(c.data)), m.alignment())
 		memory := max(uint64(len(c.data)), uint64(c.memory))
 		if raw+rawSize > math.MaxInt32 || virtual+memory > math.MaxInt32 {
-			return nil, fmt.Errorf("uki: section %s of %d bytes ends above 2 GiB, the limit of the format", c.name, len(c.data))
+			return nil, nil, fmt.Errorf("uki: section %s of %d bytes ends above 2 GiB, the limit of the format", c.name, len(c.data))
 		}
 		added = append(added, section{
 			name:            c.name,
@@ -177,12 +180,7 @@ func appendSections(stub []byte, m *image, contents []content) ([]byte, error) {
 		// A signature of the stub alone no longer holds.
 		clear(opt[optionalHeaderMin+8*certificateEntry:][:8])
 	}
-	setChecksum(out, m)
-	return out, nil
-}
-
-func setChecksum(out []byte, m *image) {
-	binary.LittleEndian.PutUint32(out[m.optional+checksumAt:], checksum(out, m.optional+checksumAt))
+	return out, added, nil
 }
 
 // alignment is what sections are aligned to in the file.

@@ -97,7 +97,8 @@ func settle(file, name string, id uint32) (err error) {
 		}
 		return fmt.Errorf("%s: descriptor: %w", file, err)
 	}
-	text := bytes.TrimRight(area, "\x00")
+	// Behind the NUL may be what is left of a longer descriptor: qemu-img writes a content ID, and then one of as few digits as it takes.
+	text, _, _ := bytes.Cut(area, []byte{0})
 	if len(contentID.FindAll(text, -1)) != 1 || len(extentLine.FindAll(text, -1)) != 1 {
 		return fmt.Errorf("%s: the descriptor has not one CID and one extent:\n%s", file, text)
 	}

@@ -80,6 +80,15 @@ func ofExtension(ext string) (_ Format, known bool) {
 	return Raw, false
 }
 
+// Extensions returns the extensions of all formats.
+func Extensions() []string {
+	var out []string
+	for _, f := range formats {
+		out = append(out, f.extensions...)
+	}
+	return out
+}
+
 // Extension returns the extension of a new file's name: ".img", ".qcow2".
 func (f Format) Extension() string {
 	for _, x := range formats {

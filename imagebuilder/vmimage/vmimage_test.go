@@ -124,6 +124,29 @@ func TestVMDKHasTheGivenNameAndContentID(t *testing.T) {
 	}
 }
 
+// TestWhatIsBehindTheDescriptorIsCleared: qemu-img writes its random content ID twice, with as few digits as it takes the
+// second time, and the end of the longer descriptor stays behind the NUL of a shorter one.
+func TestWhatIsBehindTheDescriptorIsCleared(t *testing.T) {
+	reftool.Need(t, "qemu-img", "qemu-utils")
+	file := write(t, VMDK, disk(t), "node.vmdk")
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := 512 + bytes.IndexByte(want[512:], 0)
+	left := bytes.Clone(want)
+	left[end+1] = '\n'
+	if err := os.WriteFile(file, left, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := settle(file, "node.vmdk", 0xbeef); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what was behind the descriptor is still there: %q (%v)", got[end-2:end+4], err)
+	}
+}
+
 // TestVHDFooterIsThatOfQEMU compares the footer with the one that qemu-img makes for Azure: they differ in time,
 // identifier and what follows from them, the checksum.
 func TestVHDFooterIsThatOfQEMU(t *testing.T) {
