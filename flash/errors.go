@@ -3,10 +3,7 @@ package flash
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
-	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/flash/drive"
 	"github.com/keelson-os/keelson/flash/fat"
 )
@@ -29,13 +26,4 @@ func explain(t Target, doing string, err error) error {
 		return fmt.Errorf("%s: %s: the disk does not answer as it should: it was pulled out, or it, its reader or its cable is defective; %s (%w)", t.Path(), doing, again, err)
 	}
 	return fmt.Errorf("%s: %s: %w; %s", t.Path(), doing, err, again)
-}
-
-// sortedNames returns the files' names, the machine configuration last.
-func sortedNames(files map[string][]byte) []string {
-	names := slices.Sorted(maps.Keys(files))
-	if i := slices.Index(names, config.FileName); i >= 0 {
-		names = append(slices.Delete(names, i, i+1), config.FileName)
-	}
-	return names
 }

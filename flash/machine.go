@@ -42,7 +42,7 @@ func OpenBoot(disk io.ReaderAt, size int64) (*Boot, error) {
 	off, length := t.Extent(n)
 	var part io.ReaderAt = io.NewSectionReader(disk, off, length)
 	if d, ok := disk.(fat.Disk); ok {
-		part = &section{io.NewSectionReader(disk, off, length), d, off}
+		part = newSection(d, off, length)
 	}
 	v, err := fat.Open(part, length)
 	if err != nil {
@@ -56,6 +56,10 @@ type section struct {
 	*io.SectionReader
 	d   fat.Disk
 	off int64
+}
+
+func newSection(d fat.Disk, off, size int64) *section {
+	return &section{io.NewSectionReader(d, off, size), d, off}
 }
 
 func (s *section) WriteAt(p []byte, off int64) (int, error) {
@@ -126,9 +130,6 @@ func (b *Boot) Apply(c Change) (map[string][]byte, error) {
 
 // edit makes the single changes in a file's text.
 func (c *Change) edit(data []byte) ([]byte, error) {
-	if c.Hostname == "" && len(c.Set) == 0 && len(c.Unset) == 0 {
-		return data, nil
-	}
 	for _, u := range c.Unset {
 		p, err := values.ParsePath(u)
 		if err == nil {

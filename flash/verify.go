@@ -56,12 +56,7 @@ func verify(ctx context.Context, img *Image, t Target, d digester, sums []uint64
 			select {
 			case b := <-free:
 				b = b[:min(chunk, img.Size-at)]
-				n, err := t.ReadAt(b, at)
-				if n == len(b) {
-					err = nil
-				} else if err == nil || errors.Is(err, io.EOF) {
-					err = io.ErrUnexpectedEOF
-				}
+				err := readFull(t, b, at)
 				full <- chunkRead{b, at, err} // has room for both
 				if err != nil {
 					return
@@ -88,6 +83,18 @@ func verify(ctx context.Context, img *Image, t Target, d digester, sums []uint64
 		return interrupted(ctx, t)
 	}
 	return nil
+}
+
+// readFull fills p with what is at a byte of the target.
+func readFull(t Target, p []byte, at int64) error {
+	n, err := t.ReadAt(p, at)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // locate finds the first byte in which a chunk that was read differs from the image.

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/flash/drive"
 	"github.com/keelson-os/keelson/flash/fat"
 	"github.com/keelson-os/keelson/init/gpt"
@@ -130,7 +133,7 @@ type piece struct {
 
 // writeBody writes everything behind the head. It returns the digest of every chunk, and
 // how many bytes were not sent because they are zero.
-func writeBody(ctx context.Context, img *Image, t Target, blank bool, d digester, p Progress) (sums []uint64, zeros int64, err error) {
+func writeBody(ctx context.Context, img *Image, t Target, blank bool, d digester, p Progress) (_ []uint64, zeros int64, err error) {
 	src, err := img.open(nil)
 	if err != nil {
 		return nil, 0, err
@@ -139,14 +142,15 @@ func writeBody(ctx context.Context, img *Image, t Target, blank bool, d digester
 	if _, err := io.CopyN(io.Discard, src, headSize); err != nil {
 		return nil, 0, img.damaged(err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	free, full := make(chan []byte, buffers), make(chan piece, buffers)
 	for range buffers {
 		free <- drive.Buffer(chunk)
 	}
+	var sums []uint64 // to be read when done is closed
 	done := make(chan struct{})
 	defer func() {
-		cancel(context.Canceled)
+		cancel()
 		<-done // nobody reads src any more
 	}()
 	go func() {
@@ -230,8 +234,7 @@ func readPieces(ctx context.Context, img *Image, src io.Reader, d digester, free
 func putFiles(img *Image, t Target, o Options) error {
 	n, _ := img.table.Find("esp") // OpenImage saw it
 	off, size := img.table.Extent(n)
-	part := &window{t, off, size}
-	v, err := fat.Open(part, size)
+	v, err := fat.Open(newSection(t, off, size), size)
 	if err != nil {
 		return explain(t, "open the FAT partition", err)
 	}
@@ -259,27 +262,14 @@ func WriteFiles(v *fat.Volume, files map[string][]byte, now time.Time) error {
 	return nil
 }
 
-// window is a partition's part of a target.
-type window struct {
-	t         Target
-	off, size int64
-}
-
-func (w *window) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > w.size || int64(len(p)) > w.size-off {
-		return 0, fmt.Errorf("read %d bytes at %d: the partition has %d", len(p), off, w.size)
+// sortedNames returns the files' names, the machine configuration last.
+func sortedNames(files map[string][]byte) []string {
+	names := slices.Sorted(maps.Keys(files))
+	if i := slices.Index(names, config.FileName); i >= 0 {
+		names = append(slices.Delete(names, i, i+1), config.FileName)
 	}
-	return w.t.ReadAt(p, w.off+off)
+	return names
 }
-
-func (w *window) WriteAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > w.size || int64(len(p)) > w.size-off {
-		return 0, fmt.Errorf("write %d bytes at %d: the partition has %d", len(p), off, w.size)
-	}
-	return w.t.WriteAt(p, w.off+off)
-}
-
-func (w *window) Sync() error { return w.t.Sync() }
 
 // writeHead writes the partition table, grown to the disk's end, and what else is in the
 // first MiB, and reads both back.
@@ -292,14 +282,12 @@ func writeHead(img *Image, t Target) error {
 		}
 	}
 	// Its first 4 KiB, without which nobody sees a partition table, are the last of all.
-	for _, at := range []int64{firstBlock, 0} {
-		b := h.head[firstBlock:]
-		if at == 0 {
-			b = h.head[:firstBlock]
-		}
-		if err := writeAndCompare(t, b, at); err != nil {
-			return explain(t, "write the partition table", err)
-		}
+	err := writeAndCompare(t, h.head[firstBlock:], firstBlock)
+	if err == nil {
+		err = writeAndCompare(t, h.head[:firstBlock], 0)
+	}
+	if err != nil {
+		return explain(t, "write the partition table", err)
 	}
 	return nil
 }
@@ -359,10 +347,7 @@ func writeAndCompare(t Target, p []byte, off int64) error {
 		return err
 	}
 	got := drive.Buffer(len(p))
-	if n, err := t.ReadAt(got, off); n < len(got) {
-		if err == nil || errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
+	if err := readFull(t, got, off); err != nil {
 		return err
 	}
 	if d := firstDifference(got, p); d >= 0 {

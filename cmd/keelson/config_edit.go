@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/flash"
@@ -65,7 +64,7 @@ next start. The secrets may be left out then; the node has kept them.`,
 	f.StringArrayVar(&o.change.Unset, "unset", nil, "KEY to remove; repeat it for more")
 	f.StringVar(&o.change.File, "file", "", "configuration to put in place of the old one, with the secrets file it names, if that is there")
 	f.StringVar(&o.change.Secrets, "secrets", "", "secrets file to put beside it, as secrets.yaml")
-	f.StringSliceVar(&o.allow, "allow", nil, "overrule a refusal, by its word: "+words(drive.Refusals())+"; repeat it for more")
+	allowFlag(f, &o.allow)
 	return cmd
 }
 
@@ -92,9 +91,7 @@ func (o *configEdit) show(cmd *cobra.Command) (err error) {
 	}
 	var b *flash.Boot
 	if d.IsFile() {
-		p := newProgress(io.Discard)
-		img, err := flash.OpenImage(cmd.Context(), o.target, p)
-		p.end(err == nil)
+		img, err := flash.OpenImage(cmd.Context(), o.target, silent{})
 		if err != nil {
 			return err
 		}
@@ -183,9 +180,7 @@ func (o *configEdit) run(cmd *cobra.Command) (err error) {
 
 // editable refuses a file in which nothing can be changed in its place.
 func editable(ctx context.Context, path string) error {
-	p := newProgress(io.Discard)
-	img, err := flash.OpenImage(ctx, path, p)
-	p.end(err == nil)
+	img, err := flash.OpenImage(ctx, path, silent{})
 	if err != nil {
 		return err
 	}
@@ -226,8 +221,8 @@ func (o *configEdit) interactive(cmd *cobra.Command, b *flash.Boot) (map[string]
 		if err == nil {
 			return map[string][]byte{config.FileName: text}, nil
 		}
-		f, ok := cmd.InOrStdin().(*os.File)
-		if !ok || !term.IsTerminal(int(f.Fd())) {
+		f, ok := terminal(cmd.InOrStdin())
+		if !ok {
 			return nil, fmt.Errorf("nothing was written: %w", err)
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "%v\n\nEdit it again? [Y/n] ", err)
@@ -240,10 +235,7 @@ func (o *configEdit) interactive(cmd *cobra.Command, b *flash.Boot) (map[string]
 
 // runEditor opens a file in the user's editor and waits.
 func runEditor(cmd *cobra.Command, path string) error {
-	editor := os.Getenv("VISUAL")
-	if editor == "" {
-		editor = os.Getenv("EDITOR")
-	}
+	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"))
 	if editor == "" {
 		candidates := []string{"sensible-editor", "nano", "vi"}
 		if runtime.GOOS == "windows" {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/keelson-os/keelson/flash"
 	"github.com/keelson-os/keelson/flash/drive"
@@ -68,10 +69,15 @@ refused; --allow with the word in the message overrules one of these.`,
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	f.BoolVar(&o.all, "all", false, "list built-in disks too")
 	f.BoolVar(&o.noVerify, "no-verify", false, "do not read back what was written")
-	f.StringSliceVar(&o.allow, "allow", nil, "overrule a refusal, by its word: "+words(drive.Refusals())+"; repeat it for more")
+	allowFlag(f, &o.allow)
 	f.StringVar(&o.change.Hostname, "hostname", "", "host name to put into keelson.yaml on the disk")
 	f.StringArrayVar(&o.change.Set, "set", nil, "KEY=VALUE to put into keelson.yaml on the disk, as in cluster.node-ip=192.168.1.11; the value is YAML; repeat it for more")
 	return cmd
+}
+
+// allowFlag adds the flag of every verb that changes a disk; allowed reads its words.
+func allowFlag(f *pflag.FlagSet, list *[]string) {
+	f.StringSliceVar(list, "allow", nil, "overrule a refusal, by its word: "+words(drive.Refusals())+"; repeat it for more")
 }
 
 // words joins refusals for a text.
@@ -155,27 +161,13 @@ func (o *flashOptions) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 
-	p := newProgress(stderr)
-	ended := false
-	end := func(ok bool) {
-		if !ended {
-			ended = true
-			p.end(ok)
-		}
-	}
-	defer func() { end(err == nil) }()
-	img, err := flash.OpenImage(ctx, o.image, p)
-	if err != nil {
-		return explainImage(err)
-	}
-	files, err := img.NodeFiles(ctx, o.change)
+	img, files, err := o.open(ctx, stderr)
 	if err != nil {
 		return err
 	}
 	if err := disk.Check(img.Size, allow); err != nil {
 		return overrule(err)
 	}
-	end(true)
 	if !o.yes {
 		if err := confirm(cmd.InOrStdin(), stderr, disk); err != nil {
 			return err
@@ -185,15 +177,26 @@ func (o *flashOptions) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	p, ended = newProgress(stderr), false
+	p := newProgress(stderr)
 	r, err := flash.Write(ctx, img, dev, flash.Options{Files: files, NoVerify: o.noVerify, Now: time.Now()}, p)
 	err = errors.Join(err, dev.Close())
-	end(err == nil)
+	p.end(err == nil)
 	if err != nil {
 		return err
 	}
 	o.report(ctx, stdout, stderr, disk, r)
 	return nil
+}
+
+// open opens the image and makes the files that only this disk gets.
+func (o *flashOptions) open(ctx context.Context, stderr io.Writer) (img *flash.Image, files map[string][]byte, err error) {
+	p := newProgress(stderr)
+	defer func() { p.end(err == nil) }()
+	if img, err = flash.OpenImage(ctx, o.image, p); err != nil {
+		return nil, nil, explainImage(err)
+	}
+	files, err = img.NodeFiles(ctx, o.change)
+	return img, files, err
 }
 
 // claim unmounts what is mounted of a disk, looks at it once more, and opens it.

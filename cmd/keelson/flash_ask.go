@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"text/tabwriter"
-
-	"golang.org/x/term"
 
 	"github.com/keelson-os/keelson/flash/drive"
 )
@@ -22,22 +21,23 @@ func (o *flashOptions) list(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	shown, hidden := disks[:0:0], 0
+	var shown []drive.Disk
 	for _, d := range disks {
 		if d.Removable || o.all {
 			shown = append(shown, d)
-		} else {
-			hidden++
 		}
 	}
-	image := o.image
-	if image == "" {
-		image = "IMAGE"
+	quote, sudo := shellQuote, "sudo "
+	if runtime.GOOS == "windows" { // its shell's quotes are others, and it has no sudo
+		quote, sudo = func(s string) string { return s }, ""
+	} else if os.Geteuid() == 0 {
+		sudo = ""
 	}
+	image := cmp.Or(quote(o.image), "IMAGE")
 	if o.build.wanted() {
 		image = "--board … --config …"
 	}
-	if err := writeDisks(w, shown, hidden); err != nil || len(shown) == 0 {
+	if err := writeDisks(w, shown, len(disks)-len(shown)); err != nil || len(shown) == 0 {
 		return err
 	}
 	example := "DISK"
@@ -47,20 +47,8 @@ func (o *flashOptions) list(ctx context.Context, w io.Writer) error {
 			break
 		}
 	}
-	sudo := "sudo "
-	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
-		sudo = ""
-	}
-	_, err = fmt.Fprintf(w, "\nnext, with your disk: %skeelson flash %s %s\n", sudo, image, shellQuoteUnless(runtime.GOOS == "windows", example))
+	_, err = fmt.Fprintf(w, "\nnext, with your disk: %skeelson flash %s %s\n", sudo, image, quote(example))
 	return err
-}
-
-// shellQuoteUnless quotes a path for a shell, but not for Windows' own.
-func shellQuoteUnless(plain bool, s string) string {
-	if plain {
-		return s
-	}
-	return shellQuote(s)
 }
 
 // writeDisks writes one line per disk.
@@ -76,13 +64,6 @@ func writeDisks(w io.Writer, disks []drive.Disk, hidden int) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "DISK\tSIZE\tMODEL\tBUS\tON IT")
 	for _, d := range disks {
-		model, bus := d.Model, d.Bus
-		if model == "" {
-			model = "-"
-		}
-		if bus == "" {
-			bus = "-"
-		}
 		on := d.Contents()
 		for _, u := range d.Uses {
 			on += fmt.Sprintf("; %s: %s", u.Kind, u.By)
@@ -90,7 +71,7 @@ func writeDisks(w io.Writer, disks []drive.Disk, hidden int) error {
 		if d.ReadOnly {
 			on += "; read-only"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", d.Path, gigabytes(d.Size), model, bus, on)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", d.Path, gigabytes(d.Size), cmp.Or(d.Model, "-"), cmp.Or(d.Bus, "-"), on)
 	}
 	return t.Flush()
 }
@@ -112,7 +93,7 @@ func confirm(stdin io.Reader, w io.Writer, d *drive.Disk) error {
 	if d.IsFile() && size == 0 {
 		return nil // nothing is lost
 	}
-	if f, ok := stdin.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+	if _, ok := terminal(stdin); !ok {
 		return fmt.Errorf("everything on %s (%s, %s) would be lost, and there is no terminal to ask at: give --yes", path, gigabytes(size), d.Describe())
 	}
 	return ask(stdin, w, d)

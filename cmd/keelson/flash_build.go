@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/keelson-os/keelson/imagebuilder"
+	"github.com/keelson-os/keelson/imagebuilder/pkgs"
 )
 
 // imageBuild is the building of an image on the way, by the flags of "keelson build".
@@ -42,11 +43,10 @@ func (b *imageBuild) run(ctx context.Context, stderr io.Writer) (image string, r
 	remove = func() error { return nil }
 	if o.Out == "" {
 		// In the user's own cache rather than in /tmp, which may be in memory.
-		cache, err := os.UserCacheDir()
+		parent, err := pkgs.DefaultCacheDir()
 		if err != nil {
 			return "", nil, err
 		}
-		parent := filepath.Join(cache, "keelson")
 		if err := os.MkdirAll(parent, 0o700); err != nil {
 			return "", nil, err
 		}

@@ -38,7 +38,7 @@ const (
 // newProgress shows progress on w. Call end when the work is done.
 func newProgress(w io.Writer) *progress {
 	p := &progress{w: w, stop: make(chan struct{}), stopped: make(chan struct{})}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := terminal(w); ok {
 		p.terminal = func() int {
 			if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 				return width
@@ -49,6 +49,18 @@ func newProgress(w io.Writer) *progress {
 	go p.redraw()
 	return p
 }
+
+// terminal returns the file behind a stream, if that is a terminal.
+func terminal(stream any) (*os.File, bool) {
+	f, ok := stream.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
+}
+
+// silent is the progress of work that shows none.
+type silent struct{}
+
+func (silent) Step(string, int64) {}
+func (silent) Done(int64)         {}
 
 // redraw keeps the times moving while the work says nothing.
 func (p *progress) redraw() {

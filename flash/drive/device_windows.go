@@ -38,7 +38,7 @@ func (d *Device) openDisk(_ context.Context, disk *Disk, shared bool) (err error
 		return err
 	}
 	var length int64
-	if err := d.control(ioctlDiskGetLengthInfo, &length); err != nil {
+	if err := control(d.plain, ioctlDiskGetLengthInfo, &length); err != nil {
 		return fmt.Errorf("length: %w", err)
 	}
 	if length != d.size {
@@ -59,8 +59,7 @@ func (d *Device) takeVolume(p Partition) error {
 		code uint32
 		verb string
 	}{{fsctlLockVolume, "lock"}, {fsctlDismountVolume, "dismount"}} {
-		var n uint32
-		if err := windows.DeviceIoControl(windows.Handle(f.Fd()), c.code, nil, 0, nil, 0, &n, nil); err != nil {
+		if err := control(f, c.code, nil); err != nil {
 			return fmt.Errorf("%s the volume on %s, which a program may have open: %w", c.verb, p.Path, err)
 		}
 	}
@@ -82,12 +81,13 @@ func openHandle(path string, flags uint32) (*os.File, error) {
 }
 
 // control runs a device control that answers with one number, or none when result is nil.
-func (d *Device) control(code uint32, result *int64) error {
-	var n uint32
-	if result == nil {
-		return windows.DeviceIoControl(windows.Handle(d.plain.Fd()), code, nil, 0, nil, 0, &n, nil)
+func control(f *os.File, code uint32, result *int64) error {
+	var out *byte
+	var size, n uint32
+	if result != nil {
+		out, size = bytesOf(result), 8
 	}
-	return windows.DeviceIoControl(windows.Handle(d.plain.Fd()), code, nil, 0, bytesOf(result), 8, &n, nil)
+	return windows.DeviceIoControl(windows.Handle(f.Fd()), code, nil, 0, out, size, &n, nil)
 }
 
 // openDirect: files go through the cache on Windows.
@@ -99,4 +99,4 @@ func (d *Device) flush() error { return d.plain.Sync() }
 func (d *Device) forget()      {}
 
 // reread makes Windows read the partition table; it also does so when the disk is plugged in.
-func (d *Device) reread() { _ = d.control(ioctlDiskUpdateProperties, nil) }
+func (d *Device) reread() { _ = control(d.plain, ioctlDiskUpdateProperties, nil) }

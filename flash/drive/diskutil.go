@@ -1,7 +1,6 @@
 package drive
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,16 +9,12 @@ import (
 // diskutilList reads "diskutil list -plist physical": the whole disks with what is on them.
 // What is not said there, such as the model, comes from diskutilInfo.
 func diskutilList(out []byte) ([]Disk, error) {
-	v, err := parsePlist(bytes.NewReader(out))
+	root, err := readDict(out)
 	if err != nil {
 		return nil, fmt.Errorf("diskutil list: %w", err)
 	}
-	root, ok := v.(map[string]any)
-	if !ok {
-		return nil, errors.New("diskutil list: its property list is no dictionary")
-	}
 	var disks []Disk
-	for _, w := range dict(root).dicts("AllDisksAndPartitions") {
+	for _, w := range root.dicts("AllDisksAndPartitions") {
 		name := w.text("DeviceIdentifier")
 		if name == "" {
 			continue
@@ -59,15 +54,10 @@ func contentName(s string) string {
 // diskutilInfo reads "diskutil info -plist DEVICE". For a partition it also returns its
 // whole disk's name, such as disk4.
 func diskutilInfo(out []byte) (d Disk, whole string, err error) {
-	v, err := parsePlist(bytes.NewReader(out))
+	info, err := readDict(out)
 	if err != nil {
 		return d, "", fmt.Errorf("diskutil info: %w", err)
 	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return d, "", errors.New("diskutil info: its property list is no dictionary")
-	}
-	info := dict(m)
 	name := info.text("DeviceIdentifier")
 	if name == "" {
 		return d, "", errors.New("diskutil info: no DeviceIdentifier in its property list")
@@ -111,12 +101,10 @@ func busName(protocol string) string {
 // diskutilStores reads "diskutil info -plist /": the partitions that the volume of the
 // running system lies on.
 func diskutilStores(out []byte) ([]string, error) {
-	v, err := parsePlist(bytes.NewReader(out))
+	info, err := readDict(out)
 	if err != nil {
 		return nil, fmt.Errorf("diskutil info /: %w", err)
 	}
-	m, _ := v.(map[string]any)
-	info := dict(m)
 	var stores []string
 	for _, s := range info.dicts("APFSPhysicalStores") {
 		for _, key := range []string{"APFSPhysicalStore", "DeviceIdentifier"} {

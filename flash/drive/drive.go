@@ -123,21 +123,19 @@ func (d *Disk) Check(need int64, allowed []Refusal) error {
 	if !d.Removable && !d.IsFile() {
 		found[NotRemovable] = fmt.Sprintf("%s is not removable (%s): is it really the disk you mean?", d.Path, d.Describe())
 	}
+	users := map[Refusal][]string{}
 	for _, u := range d.Uses {
-		by := u.By
-		for _, other := range d.Uses {
-			if other.Kind == u.Kind && other.By != u.By {
-				by += ", " + other.By
-			}
+		if !slices.Contains(users[u.Kind], u.By) {
+			users[u.Kind] = append(users[u.Kind], u.By)
 		}
-		if _, ok := found[u.Kind]; ok {
-			continue
-		}
-		found[u.Kind] = map[Refusal]string{
-			System:  fmt.Sprintf("%s holds the running system: %s", d.Path, by),
-			Mounted: fmt.Sprintf("%s is mounted: %s; unmount it first", d.Path, by),
-			InUse:   fmt.Sprintf("%s is in use: %s; stop that first", d.Path, by),
-		}[u.Kind]
+	}
+	for kind, by := range users {
+		text := map[Refusal]string{
+			System:  "%s holds the running system: %s",
+			Mounted: "%s is mounted: %s; unmount it first",
+			InUse:   "%s is in use: %s; stop that first",
+		}[kind]
+		found[kind] = fmt.Sprintf(text, d.Path, strings.Join(by, ", "))
 	}
 	for _, r := range Refusals() {
 		if text, ok := found[r]; ok && !slices.Contains(allowed, r) {

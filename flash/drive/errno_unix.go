@@ -23,12 +23,3 @@ func Unable(err error) bool {
 }
 
 func busy(err error) bool { return isAny(err, syscall.EBUSY, syscall.EWOULDBLOCK) }
-
-func isAny(err error, list ...error) bool {
-	for _, e := range list {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}

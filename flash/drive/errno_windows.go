@@ -1,10 +1,6 @@
 package drive
 
-import (
-	"errors"
-
-	"golang.org/x/sys/windows"
-)
+import "golang.org/x/sys/windows"
 
 // Full reports whether an error says that there is no room left.
 func Full(err error) bool {
@@ -31,13 +27,4 @@ func Unable(err error) bool {
 
 func busy(err error) bool {
 	return isAny(err, windows.ERROR_SHARING_VIOLATION, windows.ERROR_LOCK_VIOLATION, windows.ERROR_DRIVE_LOCKED)
-}
-
-func isAny(err error, list ...error) bool {
-	for _, e := range list {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }

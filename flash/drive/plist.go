@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -124,6 +125,19 @@ func plistText(d *xml.Decoder) (string, error) {
 
 // dict is a dictionary of a property list; a key that is missing or of another type is the zero value.
 type dict map[string]any
+
+// readDict reads a property list that is a dictionary.
+func readDict(b []byte) (dict, error) {
+	v, err := parsePlist(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("its property list is no dictionary")
+	}
+	return m, nil
+}
 
 func (m dict) text(key string) string   { s, _ := m[key].(string); return s }
 func (m dict) integer(key string) int64 { n, _ := m[key].(int64); return n }

@@ -1,14 +1,17 @@
 package drive
 
 import (
-	"bufio"
+	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/keelson-os/keelson/init/mountinfo"
 )
 
 // host is where Linux shows its disks. It is a value so that tests can bring another one,
@@ -47,7 +50,7 @@ func (h host) disks() ([]Disk, error) {
 	var out []Disk
 	for _, e := range entries {
 		virtual := false
-		for _, prefix := range []string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "drbd", "zd"} {
+		for _, prefix := range []string{"loop", "mtdblock", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "drbd", "zd"} {
 			rest, ok := strings.CutPrefix(e.Name(), prefix)
 			virtual = virtual || ok && (rest == "" || rest[0] >= '0' && rest[0] <= '9')
 		}
@@ -97,10 +100,11 @@ func (h host) disk(name string) (*Disk, error) {
 	if n, err := strconv.Atoi(h.read(dir, "queue", "logical_block_size")); err == nil {
 		d.SectorSize = n
 	}
-	d.Model = strings.Join(strings.Fields(h.read(dir, "device", "vendor")+" "+h.read(dir, "device", "model")), " ")
-	if strings.HasPrefix(h.read(dir, "device", "vendor"), "0x") { // virtio's is a number
-		d.Model = strings.TrimSpace(h.read(dir, "device", "model"))
+	vendor := h.read(dir, "device", "vendor")
+	if strings.HasPrefix(vendor, "0x") { // virtio's is a number
+		vendor = ""
 	}
+	d.Model = strings.Join(strings.Fields(vendor+" "+h.read(dir, "device", "model")), " ")
 	if d.Model == "" {
 		d.Model = h.read(dir, "device", "name") // SD cards
 	}
@@ -156,19 +160,15 @@ func (h host) partitions(disk device) ([]device, error) {
 		return nil, err
 	}
 	byNumber := map[int]device{}
-	last := 0
 	for _, e := range entries {
 		dir := filepath.Join(disk.dir, e.Name())
 		if n, err := strconv.Atoi(h.read(dir, "partition")); err == nil && n > 0 {
 			byNumber[n] = device{e.Name(), dir, number(h.read(dir, "dev"))}
-			last = max(last, n)
 		}
 	}
 	var out []device
-	for n := 1; n <= last && len(out) < len(byNumber); n++ {
-		if p, ok := byNumber[n]; ok {
-			out = append(out, p)
-		}
+	for _, n := range slices.Sorted(maps.Keys(byNumber)) {
+		out = append(out, byNumber[n])
 	}
 	return out, nil
 }
@@ -211,14 +211,14 @@ func (h host) uses(devices []device) ([]Use, error) {
 		seen[d.num] = true
 		path := "/dev/" + d.name
 		for _, m := range mounts {
-			if m.num != d.num && m.source != path {
+			if number(m.Device) != d.num && m.Source != path {
 				continue
 			}
 			kind := Mounted
-			if systemMount(m.point) {
+			if systemMount(m.Point) {
 				kind = System
 			}
-			out = append(out, Use{Kind: kind, By: m.point + " (" + part + ")", Mount: m.point})
+			out = append(out, Use{Kind: kind, By: m.Point + " (" + part + ")", Mount: m.Point})
 		}
 		for _, s := range swaps {
 			if s == path {
@@ -231,16 +231,13 @@ func (h host) uses(devices []device) ([]Use, error) {
 		}
 		for _, e := range holders {
 			dir := filepath.Join(h.sys, "block", e.Name())
-			what := e.Name()
-			if name := h.read(dir, "dm", "name"); name != "" {
-				what = name
-			}
-			out = append(out, Use{Kind: InUse, By: what + " (" + part + ")"})
+			mapped := h.read(dir, "dm", "name") // "" when it is no mapped device
+			out = append(out, Use{Kind: InUse, By: cmp.Or(mapped, e.Name()) + " (" + part + ")"})
 			visit(device{e.Name(), dir, number(h.read(dir, "dev"))}, part)
-			if name := h.read(dir, "dm", "name"); name != "" {
+			if mapped != "" {
 				for _, m := range mounts { // file systems whose device number is not the disk's, such as btrfs
-					if m.source == "/dev/mapper/"+name && systemMount(m.point) {
-						out = append(out, Use{Kind: System, By: m.point + " (" + part + ")", Mount: m.point})
+					if m.Source == "/dev/mapper/"+mapped && systemMount(m.Point) {
+						out = append(out, Use{Kind: System, By: m.Point + " (" + part + ")", Mount: m.Point})
 					}
 				}
 			}
@@ -261,60 +258,13 @@ func systemMount(point string) bool {
 	return false
 }
 
-// mount is a line of mountinfo.
-type mount struct {
-	num    number
-	source string // such as /dev/sdb1
-	point  string
-}
-
-func (h host) mounts() ([]mount, error) {
+func (h host) mounts() ([]mountinfo.Mount, error) {
 	f, err := os.Open(filepath.Join(h.proc, "self", "mountinfo"))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var out []mount
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		m, err := parseMount(lines.Text())
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, m)
-	}
-	return out, lines.Err()
-}
-
-// parseMount reads a line of mountinfo.
-// Source: Linux Documentation/filesystems/proc.rst, section 3.5.
-func parseMount(line string) (mount, error) {
-	before, after, ok := strings.Cut(line, " - ")
-	f, g := strings.Split(before, " "), strings.Split(after, " ")
-	if !ok || len(f) < 6 || len(g) < 2 {
-		return mount{}, fmt.Errorf("mountinfo: %q has not the fields that a mount has", line)
-	}
-	return mount{num: number(f[2]), point: unescape(f[4]), source: unescape(g[1])}, nil
-}
-
-// unescape undoes what the kernel does to spaces in paths: \040.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return mountinfo.Parse(f)
 }
 
 // swaps returns the paths of swap devices.
@@ -322,7 +272,7 @@ func (h host) swaps() []string {
 	var out []string
 	for line := range strings.Lines(h.read(h.proc, "swaps")) {
 		if f := strings.Fields(line); len(f) > 1 && f[1] == "partition" {
-			out = append(out, unescape(f[0]))
+			out = append(out, mountinfo.Unescape(f[0]))
 		}
 	}
 	return out

@@ -177,29 +177,3 @@ func TestLinuxUsesAreFound(t *testing.T) {
 		t.Error("byNumber of no disk = nil, want an error")
 	}
 }
-
-func TestMountinfoLines(t *testing.T) {
-	for line, want := range map[string]mount{
-		"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue": {"98:0", "/dev/root", "/mnt2"}, // of proc.rst
-		`1 2 8:1 / /a\040b\134c rw - vfat /dev/x\011y rw`:                                {"8:1", "/dev/x\ty", `/a b\c`},
-		"1 2 8:1 / /a rw shared:1 master:2 propagate_from:3 unbindable - vfat none rw":   {"8:1", "none", "/a"},
-	} {
-		if got, err := parseMount(line); err != nil || got != want {
-			t.Errorf("parseMount(%q) = %+v, %v, want %+v", line, got, err, want)
-		}
-	}
-	for _, line := range []string{"", "a b c", "1 2 8:1 / /a rw", "1 2 - ext4 /dev/sda rw", "1 2 3 4 5 6 - ext4"} {
-		if got, err := parseMount(line); err == nil {
-			t.Errorf("parseMount(%q) = %+v, nil, want an error", line, got)
-		}
-	}
-}
-
-func FuzzParseMount(f *testing.F) {
-	f.Add(`36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 - ext3 /dev/root rw`)
-	f.Fuzz(func(t *testing.T, line string) {
-		if m, err := parseMount(line); err == nil && len(m.point)+len(m.source)+len(m.num) > len(line) {
-			t.Errorf("parseMount(%q) = %+v, which is more than was there", line, m)
-		}
-	})
-}

@@ -2,20 +2,14 @@ package drive
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 )
 
 // diskutil runs Apple's tool, which every Mac has, and returns what it printed.
 func diskutil(ctx context.Context, args ...string) ([]byte, error) {
-	out, err := exec.CommandContext(ctx, "diskutil", args...).Output()
+	out, err := output(ctx, "diskutil", args...)
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
-		}
 		return nil, fmt.Errorf("diskutil %s: %w", strings.Join(args, " "), err)
 	}
 	return out, nil

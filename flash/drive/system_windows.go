@@ -2,20 +2,13 @@ package drive
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 )
 
 func list(ctx context.Context) ([]Disk, error) {
-	cmd := exec.CommandContext(ctx, "powershell.exe", "-NoProfile", "-NonInteractive", "-EncodedCommand", encodedCommand(getDiskScript))
-	out, err := cmd.Output()
+	out, err := output(ctx, "powershell.exe", "-NoProfile", "-NonInteractive", "-EncodedCommand", encodedCommand(getDiskScript))
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
-		}
 		return nil, fmt.Errorf("PowerShell's Get-Disk: %w", err)
 	}
 	return getDisk(out)

@@ -28,14 +28,13 @@ type directory struct {
 	b        []byte // their content
 }
 
-// entry is one file of the directory: its short entry is at byte at, its long name
-// entries begin at byte from.
+// entry is one file of the directory: its short entry is at byte at.
 type entry struct {
-	name     string
-	from, at int
-	attr     byte
-	first    uint32 // cluster; 0 when the file is empty
-	size     uint32 // bytes
+	name  string
+	at    int
+	attr  byte
+	first uint32 // cluster; 0 when the file is empty
+	size  uint32 // bytes
 }
 
 func (v *Volume) directory() (*directory, error) {
@@ -54,7 +53,7 @@ func (v *Volume) directory() (*directory, error) {
 func (d *directory) entries() []entry {
 	var out []entry
 	var long []uint16
-	from := -1
+	from := -1 // where a long name begins
 	for at := 0; at+entrySize <= len(d.b); at += entrySize {
 		e := d.b[at:][:entrySize]
 		attr := e[11] & 0x3f
@@ -74,7 +73,7 @@ func (d *directory) entries() []entry {
 			from = -1
 		default:
 			x := entry{
-				name: shortName(e), from: at, at: at, attr: attr, size: binary.LittleEndian.Uint32(e[28:]),
+				name: shortName(e), at: at, attr: attr, size: binary.LittleEndian.Uint32(e[28:]),
 				first: (uint32(binary.LittleEndian.Uint16(e[20:]))<<16 | uint32(binary.LittleEndian.Uint16(e[26:]))) & clusterMask,
 			}
 			// Long entries whose checksum is another's are orphans: drivers ignore them.
@@ -85,7 +84,7 @@ func (d *directory) entries() []entry {
 						break
 					}
 				}
-				x.name, x.from = string(utf16.Decode(long)), from
+				x.name = string(utf16.Decode(long))
 			}
 			from = -1
 			out = append(out, x)

@@ -108,35 +108,6 @@ func (v *Volume) WriteFile(name string, content []byte, now time.Time) error {
 	return v.release(name, old)
 }
 
-// Remove removes a file of the root directory; one that is not there is no error.
-func (v *Volume) Remove(name string) error {
-	if v.w == nil {
-		return ErrReadOnly
-	}
-	d, err := v.directory()
-	if err != nil {
-		return err
-	}
-	e, err := d.find(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	old, err := v.clusters(e)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	for at := e.from; at <= e.at; at += entrySize {
-		d.b[at] = entryFree
-	}
-	if err := v.writeDirectory(d); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return v.release(name, old)
-}
-
 // setEntry fills in the fields of a short entry.
 func setEntry(e []byte, first, size uint32, now time.Time) {
 	if now.Year() < 1980 {

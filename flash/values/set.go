@@ -59,20 +59,17 @@ func set(data []byte, p Path, value *yaml.Node) ([]byte, error) {
 
 // add puts a value into a mapping or list that has none for the step yet.
 func add(parent *yaml.Node, s step, value *yaml.Node) error {
-	if s.key == "" {
-		if isNull(parent) {
-			if s.index != 0 {
-				return fmt.Errorf("there is no list yet to have an element [%d]: begin with [0]", s.index)
-			}
-			*parent = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", HeadComment: parent.HeadComment, LineComment: parent.LineComment, FootComment: parent.FootComment}
-		}
-		parent.Content = append(parent.Content, value)
-		return nil
+	kind, tag, content := yaml.SequenceNode, "!!seq", []*yaml.Node{value}
+	if s.key != "" {
+		kind, tag, content = yaml.MappingNode, "!!map", []*yaml.Node{keyNode(s.key), value}
 	}
 	if isNull(parent) {
-		*parent = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", HeadComment: parent.HeadComment, LineComment: parent.LineComment, FootComment: parent.FootComment}
+		if s.index != 0 {
+			return fmt.Errorf("there is no list yet to have an element [%d]: begin with [0]", s.index)
+		}
+		*parent = yaml.Node{Kind: kind, Tag: tag, HeadComment: parent.HeadComment, LineComment: parent.LineComment, FootComment: parent.FootComment}
 	}
-	parent.Content = append(parent.Content, keyNode(s.key), value)
+	parent.Content = append(parent.Content, content...)
 	return nil
 }
 
@@ -90,11 +87,9 @@ func Unset(data []byte, p Path) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not in the file", p)
 	}
 	var tries []string
-	if at.key != nil {
-		tries = removals(data, at)
-	}
 	from := at.at
 	if at.key != nil {
+		tries = removals(data, at)
 		from--
 	}
 	at.parent.Content = slices.Delete(at.parent.Content, from, at.at+1)

@@ -57,11 +57,10 @@ type place struct {
 func walk(root *yaml.Node, p Path) (place, error) {
 	at := place{parent: root}
 	for i, s := range p {
-		var next place
-		switch n := at.parent; {
+		n := at.parent
+		next := place{parent: n, holder: at.holder, rest: p[i:]} // unless the step is there
+		switch {
 		case isNull(n):
-			next = place{parent: n, holder: at.holder, rest: p[i:]}
-			return next, nil
 		case n.Kind == yaml.AliasNode:
 			return at, fmt.Errorf("%s is a YAML alias; write it out first", p[:i])
 		case s.key != "" && n.Kind != yaml.MappingNode:
@@ -69,7 +68,6 @@ func walk(root *yaml.Node, p Path) (place, error) {
 		case s.key == "" && n.Kind != yaml.SequenceNode:
 			return at, fmt.Errorf("%s has no [%d]: it is not a list", p[:i], s.index)
 		case s.key != "":
-			next = place{parent: n, holder: at.holder, rest: p[i:]}
 			for k := 0; k+1 < len(n.Content); k += 2 {
 				if n.Content[k].Value == s.key {
 					next = place{parent: n, holder: at.holder, key: n.Content[k], value: n.Content[k+1], at: k + 1}
@@ -77,9 +75,7 @@ func walk(root *yaml.Node, p Path) (place, error) {
 			}
 		case s.index > len(n.Content):
 			return at, fmt.Errorf("%s has %d elements: [%d] is the next one", p[:i], len(n.Content), len(n.Content))
-		case s.index == len(n.Content):
-			next = place{parent: n, holder: at.holder, rest: p[i:]}
-		default:
+		case s.index < len(n.Content):
 			next = place{parent: n, value: n.Content[s.index], at: s.index}
 		}
 		if next.value == nil || i+1 == len(p) {

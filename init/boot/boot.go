@@ -72,6 +72,7 @@ type stage struct {
 	steps  *step.Table
 	events *uevent.Socket
 	loader *module.Loader
+	args   cmdline.Params // of the kernel
 	params verity.Params
 	root   found
 	mapper string
@@ -108,15 +109,14 @@ func (s *stage) modules() (string, error) {
 	if s.events, err = uevent.Listen(); err != nil {
 		return "", err
 	}
-	params, err := cmdline.Read()
-	if err != nil {
+	if s.args, err = cmdline.Read(); err != nil {
 		return "", err
 	}
-	rootHash, ok := params.Get(verity.RootHashParam)
-	spec, ok2 := params.Get(verity.Param)
+	rootHash, ok := s.args.Get(verity.RootHashParam)
+	spec, ok2 := s.args.Get(verity.Param)
 	if !ok || !ok2 {
 		return "", step.Advise(
-			fmt.Errorf("the kernel command line has no %s= or no %s=: %q", verity.RootHashParam, verity.Param, params),
+			fmt.Errorf("the kernel command line has no %s= or no %s=: %q", verity.RootHashParam, verity.Param, s.args),
 			"boot the image as it was built: both belong to its kernel command line")
 	}
 	if s.params, err = verity.Parse(rootHash, spec); err != nil {
@@ -126,7 +126,7 @@ func (s *stage) modules() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if s.loader, err = module.Open(dir, params.ModuleOptions); err != nil {
+	if s.loader, err = module.Open(dir, s.args.ModuleOptions); err != nil {
 		return "", step.Advise(err, "kernel and initramfs must be of one build: write the image again")
 	}
 	// Where the kernel itself wants a module (a file system's character set, a hash) it
@@ -159,13 +159,9 @@ func linkModprobe() error {
 func (s *stage) disk() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), diskWait)
 	defer cancel()
-	args, err := cmdline.Read()
-	if err != nil {
-		return "", err
-	}
-	esp := bootESP(efivar.Dir, args)
-	s.root, err = s.findRoot(ctx, esp)
-	if err != nil {
+	esp := bootESP(efivar.Dir, s.args)
+	var err error
+	if s.root, err = s.findRoot(ctx, esp); err != nil {
 		return "", err
 	}
 	s.boot.Slot, s.boot.Disk, s.boot.Part = s.root.slot, s.root.disk, s.root.part

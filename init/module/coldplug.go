@@ -14,15 +14,9 @@ import (
 	"github.com/keelson-os/keelson/init/uevent"
 )
 
-// modaliasFiles lists where the kernel shows what a device wants; relative to /sys.
-// Devices of every bus, and the few classes that ask for modules themselves. A file uevent has a line
-// MODALIAS=; a few buses, such as Allwinner's for its power chips (sunxi-rsb), have no file modalias.
-var modaliasFiles = []string{
-	"bus/*/devices/*/modalias",
-	"bus/*/devices/*/uevent",
-	"class/input/*/modalias",
-	"class/dmi/*/modalias",
-}
+// aliasDirs are the folders of devices, relative to /sys: those of every bus, and of the few classes that ask for modules
+// themselves.
+var aliasDirs = []string{"bus/*/devices/*", "class/input/*", "class/dmi/*"}
 
 // Coldplug loads a module for every device below sys (/sys) that asks for one. It repeats
 // while new devices appear, as a bus driver's module brings them.
@@ -80,31 +74,36 @@ func harmless(err error) bool {
 func modaliases(sys string) []string {
 	seen := map[string]bool{}
 	var list []string
-	for _, pattern := range modaliasFiles {
-		files, _ := filepath.Glob(filepath.Join(sys, pattern))
-		for _, file := range files {
-			b, err := os.ReadFile(file)
-			a := strings.TrimSpace(string(b))
-			if filepath.Base(file) == "uevent" {
-				a = ueventAlias(a)
-			}
-			if err == nil && a != "" && !seen[a] {
-				seen[a] = true
-				list = append(list, a)
+	for _, pattern := range aliasDirs {
+		dirs, _ := filepath.Glob(filepath.Join(sys, pattern))
+		for _, dir := range dirs {
+			for _, a := range aliasesOf(dir) {
+				if a != "" && !seen[a] {
+					seen[a] = true
+					list = append(list, a)
+				}
 			}
 		}
 	}
 	return list
 }
 
-// ueventAlias returns the alias that the text of a file uevent names, or "".
-func ueventAlias(text string) string {
-	for line := range strings.Lines(text) {
+// aliasesOf returns what the device with this folder wants; one that ACPI describes with a device tree's name has two
+// aliases. A few buses, such as Allwinner's for its power chips (sunxi-rsb), have no file modalias, but lines MODALIAS=
+// in uevent. To read that of every device as well would take three times as long.
+func aliasesOf(dir string) []string {
+	b, err := os.ReadFile(filepath.Join(dir, "modalias"))
+	if err == nil {
+		return strings.Split(strings.TrimSpace(string(b)), "\n")
+	}
+	b, _ = os.ReadFile(filepath.Join(dir, "uevent"))
+	var list []string
+	for line := range strings.Lines(string(b)) {
 		if a, ok := strings.CutPrefix(line, "MODALIAS="); ok {
-			return strings.TrimSpace(a)
+			list = append(list, strings.TrimSpace(a))
 		}
 	}
-	return ""
+	return list
 }
 
 // Hotplug loads modules for the devices that appear, until ctx is done. It returns an

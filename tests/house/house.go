@@ -33,5 +33,5 @@ var Bans = []Ban{
 	{"imagebuilder", []string{"init", "cmd"}, "arrows point down"},
 	{"flash", kubernetes, "a disk is written on any laptop"},
 	{"flash", []string{"cluster", "imagebuilder", "cmd"}, "a disk is written on any laptop, also where no image can be built"},
-	{"flash", []string{"init/block", "init/boot", "init/network", "init/provision", "init/state", "init/system"}, "of PID 1 only the partition tables (init/parttable) are meant for others"},
+	{"flash", []string{"init/block", "init/boot", "init/network", "init/provision", "init/state", "init/system"}, "of PID 1 only the partition tables (init/parttable) and the mounts (init/mountinfo) are meant for others"},
 }
