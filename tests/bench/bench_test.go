@@ -82,3 +82,17 @@ lrwxrwxrwx 0/0                       7 2026-11-21 02:10 squashfs-root/bin -> usr
 		t.Errorf("rootParts = %v, %v", got, err)
 	}
 }
+
+func TestMachineFollowsTheBoard(t *testing.T) {
+	for board, want := range map[string]qemu.Platform{
+		"pc":    {Arch: "amd64", Firmware: qemu.FirmwareUEFI},
+		"arm64": {Arch: "arm64", Firmware: qemu.FirmwareUEFI},
+		"rpi":   {Arch: "arm64", Firmware: qemu.FirmwareUBoot},
+		"rpi5":  {},
+		"none":  {},
+	} {
+		if got, err := platform(board); got != want || (err == nil) != (want != qemu.Platform{}) {
+			t.Errorf("platform(%s) = %v, %v, want %v", board, got, err, want)
+		}
+	}
+}

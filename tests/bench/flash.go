@@ -59,10 +59,10 @@ func (b *bench) flash(ctx context.Context) (err error) {
 // more than us, to a file in dir: by dd and by us in turns.
 func measureFlash(ctx context.Context, image, dir string) (s flashSpeed, err error) {
 	dense, target := filepath.Join(dir, "dense.img"), filepath.Join(dir, "target.img")
+	defer func() { err = errors.Join(err, remove(dense), remove(target)) }()
 	if err := fill(ctx, image, dense); err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, os.Remove(dense), os.Remove(target)) }()
 	img, err := flash.OpenImage(ctx, dense, quiet{})
 	if err != nil {
 		return s, err

@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/keelson-os/keelson/boards"
 	"github.com/keelson-os/keelson/tests/harness"
 	"github.com/keelson-os/keelson/tests/qemu"
 )
@@ -70,7 +71,11 @@ func run(ctx context.Context, args []string, log io.Writer) (err error) {
 		}
 		return err
 	}
-	if err := qemu.CheckHost(); err != nil {
+	p, err := platform(o.board)
+	if err != nil {
+		return err
+	}
+	if err := qemu.CheckHost(p); err != nil {
 		return err
 	}
 	out := filepath.Join(root, "out")
@@ -100,6 +105,19 @@ func run(ctx context.Context, args []string, log io.Writer) (err error) {
 	}
 	b.say("wrote %s", o.page)
 	return nil
+}
+
+// platform is the machine that boots a board's image.
+func platform(board string) (qemu.Platform, error) {
+	b, err := boards.Load(board)
+	if err != nil {
+		return qemu.Platform{}, err
+	}
+	firmware, ok := map[string]qemu.Firmware{boards.BootSystemd: qemu.FirmwareUEFI, boards.BootUBoot: qemu.FirmwareUBoot}[b.Boot]
+	if !ok {
+		return qemu.Platform{}, fmt.Errorf("board %s: QEMU has no machine with its firmware, expected a board that starts by UEFI or U-Boot", board)
+	}
+	return qemu.Platform{Arch: b.Arch, Firmware: firmware}, nil
 }
 
 // bench is one run; r collects what the page shows.

@@ -2,6 +2,7 @@ package firmware
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -42,6 +43,16 @@ type Report struct {
 	Faults                     []string
 	// Notes are what the documentation leaves open, and this reader therefore cannot vouch for.
 	Notes []string
+}
+
+var slotFolder = regexp.MustCompile(`^/?slot-([a-z])/`)
+
+// SlotOf is the slot whose folder a file is in, by its path on the FAT partition: "a", "b"; "" outside of both.
+func SlotOf(path string) string {
+	if s := slotFolder.FindStringSubmatch(path); s != nil {
+		return s[1]
+	}
+	return ""
 }
 
 // Load records a load.

@@ -46,3 +46,13 @@ func TestReportPrintsFaultsAndLoads(t *testing.T) {
 		}
 	}
 }
+
+func TestSlotOfIsTheFolderAtTheTop(t *testing.T) {
+	for path, want := range map[string]string{
+		"slot-a/linux": "a", "/slot-b/dtb/x.dtb": "b", "linux": "", "": "", "slot-a": "", "/x/slot-a/linux": "", "slot-ab/linux": "", "slot-1/linux": "",
+	} {
+		if got := SlotOf(path); got != want {
+			t.Errorf("SlotOf(%q) = %q, want %q", path, got, want)
+		}
+	}
+}

@@ -18,9 +18,9 @@ var cpuTCG = map[string]string{
 	arm64: "cortex-a72",
 }
 
-// disk is the drive's options. Flushes are honoured, so that a killed QEMU loses nothing the
+// drive is the drive's options. Flushes are honoured, so that a killed QEMU loses nothing the
 // guest was told is safe.
-const disk = "format=qcow2,file=" + diskName + ",cache=writeback,discard=unmap,detect-zeroes=unmap"
+const drive = "format=qcow2,file=" + diskName + ",cache=writeback,discard=unmap,detect-zeroes=unmap"
 
 // arguments returns QEMU's command line. All file names are relative to the machine's
 // folder, which is QEMU's working directory: no comma in a path can break an option, and
@@ -32,7 +32,7 @@ func (c *Config) arguments(p Platform, fw firmware, k kernelFiles, forwards []Fo
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-m", fmt.Sprint(c.MemoryMB), "-smp", fmt.Sprint(c.CPUs),
 		"-S", // paused until the link is set
-		"-qmp", "unix:qmp.sock,server=on,wait=off",
+		"-qmp", "unix:" + socketName + ",server=on,wait=off",
 		"-chardev", "file,id=serial,path=serial.log,append=on",
 	}
 	if p.Firmware == FirmwarePi3 {
@@ -106,9 +106,9 @@ func (k kernelFiles) arguments() []string {
 
 func (c *Config) diskArguments(p Platform) []string {
 	if c.Disk == DiskSD {
-		return []string{"-drive", "if=sd," + disk}
+		return []string{"-drive", "if=sd," + drive}
 	}
-	args := []string{"-drive", "if=none,id=disk," + disk}
+	args := []string{"-drive", "if=none,id=disk," + drive}
 	device := func(d string) { args = append(args, "-device", d+",drive=disk,bootindex=0") }
 	switch c.Disk {
 	case DiskSATA:

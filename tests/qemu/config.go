@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -74,8 +75,8 @@ type Config struct {
 // complete fills in the defaults that are every machine's and refuses what none has; fit does
 // the rest.
 func (c *Config) complete() error {
-	c.Accel = orDefault(c.Accel, AccelAuto)
-	c.DiskSize = orDefault(c.DiskSize, 20<<30)
+	c.Accel = cmp.Or(c.Accel, AccelAuto)
+	c.DiskSize = cmp.Or(c.DiskSize, 20<<30)
 	var errs []error
 	if c.Image == "" || c.Dir == "" {
 		errs = append(errs, errors.New("a machine needs an image and a folder"))

@@ -102,7 +102,7 @@ func (m *Machine) prepareDisk(ctx context.Context, raw string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(m.path(diskName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := m.remove(diskName); err != nil {
 		return err
 	}
 	size := m.cfg.diskSize(st.Size())

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/keelson-os/keelson/tests/firmware/disk"
 )
 
 // imageFacts is what an image's own content says of the machines that can boot it. The
@@ -18,17 +21,10 @@ type imageFacts struct {
 	refuse    string     // not empty: why there is no default, and what to do
 }
 
-// span is a byte range of a disk.
-type span struct{ offset, size int64 }
-
-func sectionOf(r io.ReaderAt, s span) *io.SectionReader {
-	return io.NewSectionReader(r, s.offset, s.size)
-}
-
 // table is what is read of a partition table.
 type table struct {
-	fat      span // the partition with the boot files
-	biosBoot bool // has a partition for the core of a BIOS boot loader
+	fat      disk.Partition // the one with the boot files; only its number and place are known
+	biosBoot bool           // has a partition for the core of a BIOS boot loader
 }
 
 // inspect reads a raw image's partition table and its FAT partition's root.
@@ -38,13 +34,9 @@ func inspect(path string) (_ *imageFacts, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	t, err := readTable(f)
+	t, fat, err := openBoot(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	fat, err := openFAT(sectionOf(f, t.fat))
-	if err != nil {
-		return nil, fmt.Errorf("%s: the boot partition at byte %d: %w", path, t.fat.offset, err)
 	}
 	facts, err := classify(t, fat)
 	if err != nil {
@@ -53,13 +45,31 @@ func inspect(path string) (_ *imageFacts, err error) {
 	return facts, nil
 }
 
+// openBoot finds a raw image's boot partition and opens its file system, which is FAT32 on every board.
+func openBoot(r io.ReaderAt) (table, *disk.FAT, error) {
+	t, err := readTable(r)
+	if err != nil {
+		return table{}, nil, err
+	}
+	fat, err := disk.OpenFAT(r, t.fat)
+	if err == nil && !fat.FAT32() {
+		err = errors.New("its file system is FAT16, expected FAT32")
+	}
+	if err != nil {
+		return table{}, nil, fmt.Errorf("the boot partition at byte %d: %w", t.fat.Start, err)
+	}
+	return t, fat, nil
+}
+
 // classify tells the boot chain by the files that its firmware looks for.
-func classify(t table, fat *fatFS) (*imageFacts, error) {
+func classify(t table, fat *disk.FAT) (*imageFacts, error) {
 	var errs []error
 	has := func(name string) bool {
-		ok, err := fat.has(name)
-		errs = append(errs, err)
-		return ok
+		_, err := fat.Size(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, disk.ErrFolder) {
+			errs = append(errs, err)
+		}
+		return err == nil
 	}
 	var facts *imageFacts
 	switch {
@@ -95,9 +105,11 @@ const (
 	guidBIOSBoot = "Hah!IdontNeedEFI"
 )
 
-const sector = 512 // bytes
+const sector = disk.SectorSize
 
 // readTable finds the boot partition: on GPT the ESP, on MBR the first FAT partition.
+// disk.Read is stricter: it refuses a GUID partition table whose backup is not at the image's end, where a
+// fixed VHD has its footer.
 // Source: UEFI specification 2.10, sections 5.2.1 and 5.3.
 func readTable(r io.ReaderAt) (table, error) {
 	var head [2 * sector]byte
@@ -114,7 +126,11 @@ func readTable(r io.ReaderAt) (table, error) {
 		e := head[446+16*k:][:16]
 		switch e[4] {
 		case 0x0b, 0x0c, 0xef: // FAT32 by CHS or LBA, ESP
-			return table{fat: span{int64(binary.LittleEndian.Uint32(e[8:])) * sector, int64(binary.LittleEndian.Uint32(e[12:])) * sector}}, nil
+			return table{fat: disk.Partition{
+				Number: k + 1,
+				Start:  int64(binary.LittleEndian.Uint32(e[8:])) * sector,
+				Size:   int64(binary.LittleEndian.Uint32(e[12:])) * sector,
+			}}, nil
 		}
 	}
 	return table{}, errors.New("its partition table (MBR) has no FAT32 partition, expected a disk image made by keelson build")
@@ -131,21 +147,22 @@ func readGPT(r io.ReaderAt, header []byte) (table, error) {
 		return table{}, fmt.Errorf("read the GUID partition table: %w", err)
 	}
 	var t table
-	for ; len(entries) > 0; entries = entries[size:] {
-		switch string(entries[:16]) {
+	for k := range int(count) {
+		e := entries[k*int(size):]
+		switch string(e[:16]) {
 		case guidESP:
-			from, to := binary.LittleEndian.Uint64(entries[32:]), binary.LittleEndian.Uint64(entries[40:])
+			from, to := binary.LittleEndian.Uint64(e[32:]), binary.LittleEndian.Uint64(e[40:])
 			if from > to || to >= 1<<40 {
 				return table{}, fmt.Errorf("its GUID partition table is damaged: the ESP has sectors %d to %d", from, to)
 			}
-			if t.fat.size == 0 {
-				t.fat = span{int64(from) * sector, int64(to-from+1) * sector}
+			if t.fat.Size == 0 {
+				t.fat = disk.Partition{Number: k + 1, Start: int64(from) * sector, Size: int64(to-from+1) * sector}
 			}
 		case guidBIOSBoot:
 			t.biosBoot = true
 		}
 	}
-	if t.fat.size == 0 {
+	if t.fat.Size == 0 {
 		return table{}, errors.New("its GUID partition table has no ESP, expected a disk image made by keelson build")
 	}
 	return t, nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/imagebuilder/fat"
+	"github.com/keelson-os/keelson/tests/firmware/disk"
+	"github.com/keelson-os/keelson/tests/firmware/handmade"
 	"github.com/keelson-os/keelson/tests/reftool"
 )
 
@@ -34,21 +35,12 @@ func testImage(t testing.TB, table string, bios bool, files map[string]string) s
 		t.Fatal(err)
 	}
 	defer f.Close()
-	le := binary.LittleEndian
 	head := make([]byte, 34*sector)
-	head[510], head[511] = 0x55, 0xaa
 	if table == "mbr" {
-		for k, p := range []struct {
-			kind       byte
-			start, len uint32
-		}{{0x83, 2048, 2048}, {0x0c, fatOffset / sector, fatSize / sector}} {
-			e := head[446+16*k:]
-			e[4] = p.kind
-			le.PutUint32(e[8:], p.start)
-			le.PutUint32(e[12:], p.len)
-		}
+		handmade.MBR(head, handmade.Part{Start: 1 << 20, Size: 1 << 20, Type: "0x83"}, handmade.Part{Start: fatOffset, Size: fatSize, Type: disk.TypeFAT32LBA})
 	} else {
-		head[446+4] = 0xee
+		handmade.MBR(head, handmade.Part{Start: sector, Size: fatOffset + fatSize, Type: "0xee"})
+		le := binary.LittleEndian
 		h := head[sector:]
 		copy(h, "EFI PART")
 		le.PutUint64(h[72:], 2)
@@ -134,7 +126,7 @@ func TestImagesThatNoMachineBootsAreRefused(t *testing.T) {
 	if err := os.WriteFile(zeros, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{empty, zeros, testImage(t, "gpt", true, files("readme.txt")), testImage(t, "mbr", false, nil)} {
+	for _, path := range []string{empty, zeros, testImage(t, "gpt", true, files("readme.txt")), testImage(t, "mbr", false, nil), testImage(t, "mbr", false, files("boot.scr/a-folder"))} {
 		if f, err := inspect(path); err == nil || !strings.Contains(err.Error(), "keelson build") {
 			t.Errorf("inspect(%s) = %+v, %v, want an error that says what was expected", filepath.Base(path), f, err)
 		}
@@ -144,51 +136,33 @@ func TestImagesThatNoMachineBootsAreRefused(t *testing.T) {
 	}
 }
 
-// The reader is held against a file system that mkfs.vfat and mcopy have made.
-func TestFATReaderReadsWhatDosfstoolsAndMtoolsWrite(t *testing.T) {
-	mkfs, mcopy, mmd := reftool.Need(t, "mkfs.vfat", "dosfstools"), reftool.Need(t, "mcopy", "mtools"), reftool.Need(t, "mmd", "mtools")
-	dir := t.TempDir()
-	volume := filepath.Join(dir, "volume")
-	run := func(name string, args ...string) {
-		t.Helper()
-		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, out)
-		}
-	}
-	run(mkfs, "-C", "-F", "32", "-s", "1", "-n", "KEELSON", volume, "65536")
-	run(mmd, "-i", volume, "::slot-a")
-	want := map[string]int{"slot-a/a long name with spaces and ä.img": 100_000, "slot-a/boot.env": 1, "SHORT.TXT": 512, "slot-a/empty": 0}
-	for name, size := range want {
-		content := bytes.Repeat([]byte("0123456789abcde"), size/15+1)[:size]
-		file := filepath.Join(dir, "file")
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		run("env", "LC_ALL=C.UTF-8", mcopy, "-o", "-i", volume, file, "::"+name)
-	}
-	// More than one cluster of entries.
-	for k := range 40 {
-		run(mcopy, "-i", volume, filepath.Join(dir, "file"), fmt.Sprintf("::slot-a/filler with a long name %d", k))
-	}
-	f, err := os.Open(volume)
+func TestWhatCannotBeReadIsNotTakenForMissing(t *testing.T) {
+	path := testImage(t, "mbr", false, files("boot.scr"))
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	fsys, err := openFAT(f)
-	if err != nil {
+	boot := make([]byte, sector)
+	if _, err := f.ReadAt(boot, fatOffset); err != nil {
 		t.Fatal(err)
 	}
-	for name, size := range want {
-		var got bytes.Buffer
-		if err := fsys.extract(&got, name); err != nil || got.Len() != size || !bytes.Equal(got.Bytes(), bytes.Repeat([]byte("0123456789abcde"), size/15+1)[:size]) {
-			t.Errorf("extract(%q) = %d bytes, %v, want the %d written", name, got.Len(), err, size)
-		}
+	le := binary.LittleEndian
+	root := (int64(le.Uint16(boot[14:])) + int64(boot[16])*int64(le.Uint32(boot[36:]))) * sector // behind both tables
+	if err := os.Truncate(path, fatOffset+root); err != nil {
+		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{"SLOT-A/BOOT.ENV": true, "slot-a": false, "gone": false, "SHORT.TXT/x": false} {
-		if ok, err := fsys.has(name); ok != want || err != nil {
-			t.Errorf("has(%q) = %v, %v, want %v", name, ok, err, want)
-		}
+	if facts, err := inspect(path); !errors.Is(err, io.EOF) {
+		t.Errorf("inspect of an image that was cut off = %+v, %v, want EOF", facts, err)
+	}
+}
+
+func TestFAT16IsRefused(t *testing.T) {
+	const start = 1 << 20
+	image := append(make([]byte, start), handmade.FAT(t, 16<<20, map[string][]byte{"boot.scr": []byte("x")})...)
+	handmade.MBR(image, handmade.Part{Start: start, Size: 16 << 20, Type: disk.TypeFAT32LBA})
+	if _, _, err := openBoot(bytes.NewReader(image)); err == nil || !strings.Contains(err.Error(), "expected FAT32") {
+		t.Errorf("openBoot = %v, want an error that says what was expected", err)
 	}
 }
 
@@ -212,29 +186,17 @@ func FuzzInspect(f *testing.F) {
 		data := bytes.Clone(small)
 		copy(data[int(at)%len(data):], change)
 		r := bytes.NewReader(data[:len(data)-int(cut)%len(data)])
-		table, err := readTable(r)
+		table, fat, err := openBoot(r)
 		if err != nil {
 			return
 		}
-		fsys, err := openFAT(sectionOf(r, table.fat))
-		if err != nil {
-			return
-		}
-		if facts, err := classify(table, fsys); err == nil && len(facts.firmwares) == 0 {
+		if facts, err := classify(table, fat); err == nil && len(facts.firmwares) == 0 {
 			t.Error("an image that nothing boots was not refused")
 		}
-		var out countWriter
-		if err := fsys.extract(&out, "boot.scr"); len(change) == 0 && cut == 0 && (err != nil || out != 1) {
-			t.Errorf("extract = %d bytes, %v, of an image that was not changed", out, err)
+		if data, err := fat.ReadFile("boot.scr"); len(change) == 0 && cut == 0 && (err != nil || len(data) != 1) {
+			t.Errorf("ReadFile = %d bytes, %v, of an image that was not changed", len(data), err)
 		}
 	})
-}
-
-type countWriter int64
-
-func (c *countWriter) Write(p []byte) (int, error) {
-	*c += countWriter(len(p))
-	return len(p), nil
 }
 
 func TestUnpackMakesTheRawDiskOfEveryFormat(t *testing.T) {

@@ -1,13 +1,14 @@
 package qemu
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/keelson-os/keelson/tests/firmware/disk"
 )
 
 // Files of slot a on the FAT partition of the boot chains without UEFI.
@@ -38,13 +39,9 @@ func (m *Machine) prepareKernel(raw string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	t, err := readTable(f)
+	_, fat, err := openBoot(f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", raw, err)
-	}
-	fat, err := openFAT(sectionOf(f, t.fat))
-	if err != nil {
-		return fmt.Errorf("%s: the boot partition: %w", raw, err)
 	}
 	k := kernelFiles{kernel: kernelName, initrd: initrdName}
 	files := [][2]string{{slotKernel, k.kernel}, {slotInitrd, k.initrd}}
@@ -65,30 +62,26 @@ func (m *Machine) prepareKernel(raw string) (err error) {
 	return nil
 }
 
-func (m *Machine) extract(fat *fatFS, from, to string) (err error) {
-	out, err := os.OpenFile(m.path(to), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+func (m *Machine) extract(fat *disk.FAT, from, to string) error {
+	data, err := fat.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	return fat.extract(out, from)
+	return os.WriteFile(m.path(to), data, 0o600)
 }
 
 // slotArguments reads slot a's kernel command line.
-func slotArguments(fat *fatFS) (string, error) {
+func slotArguments(fat *disk.FAT) (string, error) {
 	const key = "keelson_args="
-	var text bytes.Buffer
-	err := fat.extract(&text, slotEnv)
+	text, err := fat.ReadFile(slotEnv)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := fat.extract(&text, slotCmdline); err != nil {
-			return "", err
-		}
-		return strings.TrimSpace(text.String()), nil
+		text, err := fat.ReadFile(slotCmdline)
+		return strings.TrimSpace(string(text)), err
 	}
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(text.String()) {
+	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, key); ok {
 			return strings.TrimSpace(value), nil
 		}

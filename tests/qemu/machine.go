@@ -147,7 +147,7 @@ func (m *Machine) RemoveDisk(ctx context.Context) error {
 		return err
 	}
 	// The record first: without it what is left of the disk is not used.
-	return m.remove(recordName, diskName, varsName, rawName, codeName, kernelName, initrdName, treeName, "qmp.sock")
+	return m.remove(recordName, diskName, varsName, rawName, codeName, kernelName, initrdName, treeName, socketName)
 }
 
 func (m *Machine) remove(names ...string) error {
@@ -300,7 +300,7 @@ func (m *Machine) proveKVM(ctx context.Context, mark int, record string) error {
 
 // launch starts QEMU, waits until it answers, sets the link and lets the processor run.
 func (m *Machine) launch(ctx context.Context, accel Accel) (err error) {
-	if err := os.Remove(m.path("qmp.sock")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := m.remove(socketName); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(m.path("qemu.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)

@@ -241,15 +241,11 @@ func TestSlotArgumentsOfBothChains(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		table, err := readTable(f)
+		_, fat, err := openBoot(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fsys, err := openFAT(sectionOf(f, table.fat))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := slotArguments(fsys); got != tt.want || (err == nil) != (tt.want != "") {
+		if got, err := slotArguments(fat); got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%s: slotArguments = %q, %v, want %q", name, got, err, tt.want)
 		}
 	}

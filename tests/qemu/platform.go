@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -83,8 +84,8 @@ func (c *Config) fit(p Platform) error {
 	if pi {
 		memory, cpus, disk, nic = 1024, 4, DiskSD, NICUSB
 	}
-	c.MemoryMB, c.CPUs = orDefault(c.MemoryMB, memory), orDefault(c.CPUs, cpus)
-	c.Disk, c.NIC = orDefault(c.Disk, disk), orDefault(c.NIC, nic)
+	c.MemoryMB, c.CPUs = cmp.Or(c.MemoryMB, memory), cmp.Or(c.CPUs, cpus)
+	c.Disk, c.NIC = cmp.Or(c.Disk, disk), cmp.Or(c.NIC, nic)
 	var errs []error
 	if pi {
 		if c.MemoryMB != memory || c.CPUs != cpus {
@@ -103,13 +104,4 @@ func (c *Config) fit(p Platform) error {
 		errs = append(errs, errors.New("disk: only a raspi3b has an SD card, expected virtio, sata, nvme or usb"))
 	}
 	return errors.Join(errs...)
-}
-
-// orDefault is v, or the default when v is the zero value.
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }

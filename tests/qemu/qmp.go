@@ -66,7 +66,7 @@ func dialQMP(ctx context.Context, dir string) (_ *qmp, err error) {
 	defer stop()
 	var r qmpReply
 	if err := q.dec.Decode(&r); err != nil || r.Greeting == nil {
-		return nil, errors.Join(fmt.Errorf("%s: read QEMU's greeting: %w", filepath.Join(dir, "qmp.sock"), errors.Join(err, ctx.Err())), c.Close())
+		return nil, errors.Join(fmt.Errorf("%s: read QEMU's greeting: %w", filepath.Join(dir, socketName), errors.Join(err, ctx.Err())), c.Close())
 	}
 	if err := q.do(ctx, "qmp_capabilities", nil, nil); err != nil {
 		return nil, errors.Join(err, c.Close())

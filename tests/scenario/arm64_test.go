@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,25 +13,12 @@ import (
 
 // boardLab is a cluster of its own with the image of a board, and skips the test (in CI: fails it)
 // when this computer has no machine of such a kind.
-func boardLab(t *testing.T, p qemu.Platform, board string, args ...string) *harness.Lab {
+func boardLab(t *testing.T, p qemu.Platform, board string) *harness.Lab {
 	t.Helper()
 	if err := qemu.CheckHost(p); err != nil {
 		reftool.Missing(t, err)
 	}
-	dir, err := os.MkdirTemp(logs, board+"-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	l, err := harness.NewLab(t.Context(), dir, harness.WithoutTraefik, append(append([]string{"--board", board}, buildArgs...), args...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return ownLab(t, board+"-", harness.WithoutTraefik, "--board", board)
 }
 
 // powerOff presses the power button; a node that does not go off within the limit fails the test.

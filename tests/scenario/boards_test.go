@@ -3,7 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,19 +13,11 @@ import (
 	"github.com/keelson-os/keelson/tests/qemu"
 )
 
-// slowBoards skips a story that only "make test-all" runs.
-func slowBoards(t *testing.T) {
-	t.Helper()
-	if os.Getenv("KEELSON_ALL") != "1" {
-		t.Skip("a slow story: make test-all runs it")
-	}
-}
-
 // TestPCStartsByItsBIOS boots the PC image on a machine that has a BIOS and no UEFI, to a ready
 // node in slot a, on each kind of disk that a BIOS knows. Then the disk grows while the machine is
 // off, and at the next boot the state partition has grown to its end, on a GUID partition table.
 func TestPCStartsByItsBIOS(t *testing.T) {
-	slowBoards(t)
+	slow(t)
 	for _, disk := range []qemu.Bus{qemu.DiskVirtio, qemu.DiskSATA, qemu.DiskUSB} {
 		t.Run(string(disk), func(t *testing.T) {
 			ctx, n := story(t, func(c *qemu.Config) { c.Firmware, c.Disk = qemu.FirmwareBIOS, disk })
@@ -46,7 +38,7 @@ func TestPCStartsByItsBIOS(t *testing.T) {
 // its U-Boot: boot.scr on an MBR disk chooses slot a, and the node gets Ready. Then the disk
 // grows while the machine is off, and the state partition with it, on an MBR.
 func TestRaspberryPiStartsThroughUBoot(t *testing.T) {
-	slowBoards(t)
+	slow(t)
 	p := qemu.Platform{Arch: "arm64", Firmware: qemu.FirmwareUBoot}
 	ctx, n := storyOf(t, boardLab(t, p, "rpi"), nil)
 	if got := n.Platform(); got != p {
@@ -63,7 +55,7 @@ func TestRaspberryPiStartsThroughUBoot(t *testing.T) {
 // Raspberry Pi 3B, with the board's own kernel command line: the SD card is found, the state partition formatted, the USB network
 // card gets an address, and the node gets ready on a machine of 1 GiB without a clock that keeps time.
 func TestRaspberryPi3GetsReady(t *testing.T) {
-	slowBoards(t)
+	slow(t)
 	p := qemu.Platform{Arch: "arm64", Firmware: qemu.FirmwarePi3}
 	ctx, n := storyOf(t, boardLab(t, p, "rpi"), func(c *qemu.Config) { c.Firmware, c.DiskSize = p.Firmware, 4<<30 })
 	limit, cancel := within(ctx, bootLimit, "the boot")
@@ -82,7 +74,7 @@ func TestRaspberryPi3GetsReady(t *testing.T) {
 // by the same boot script with QEMU's U-Boot, and the Raspberry Pi 5's kernel by QEMU itself. PID 1
 // runs from slot a's checked root.
 func TestOtherBoardsReachPID1(t *testing.T) {
-	slowBoards(t)
+	slow(t)
 	for board, firmware := range map[string]qemu.Firmware{
 		"rock64": qemu.FirmwareUBoot, "rockpro64": qemu.FirmwareUBoot, "pine64": qemu.FirmwareUBoot, "pine64-lts": qemu.FirmwareUBoot, "rpi5": qemu.FirmwareNone,
 	} {
@@ -105,11 +97,7 @@ func inSlotA(t *testing.T, ctx context.Context, n *harness.Node) {
 	t.Helper()
 	got := strings.Fields(inProbe(t, ctx, n, "cat /proc/cmdline"))
 	for _, want := range []string{"roothash=" + n.Lab.Info.RootHash, "keelson.slot=a"} {
-		found := false
-		for _, word := range got {
-			found = found || word == want
-		}
-		if !found {
+		if !slices.Contains(got, want) {
 			t.Errorf("the kernel's command line has no %s: %q", want, got)
 		}
 	}

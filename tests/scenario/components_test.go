@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -87,20 +86,7 @@ func disabledLater(t *testing.T, ctx context.Context, n *harness.Node) {
 // fullLab is a cluster of its own whose image has Traefik too.
 func fullLab(t *testing.T) *harness.Lab {
 	t.Helper()
-	dir, err := os.MkdirTemp(logs, "full-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	full, err := harness.NewLab(t.Context(), dir, nil, buildArgs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return full
+	return ownLab(t, "full-", nil)
 }
 
 // onlyOwnPods fails when a pod runs that neither the user nor Traefik's chart made, or when the

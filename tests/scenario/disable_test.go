@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +36,7 @@ func disable(t *testing.T, ctx context.Context, n *harness.Node, names ...string
 // has them all. Each time what that one made is gone, and what all others made is there, the
 // previous one's again.
 func TestEachComponentCanBeDisabledAlone(t *testing.T) {
-	if os.Getenv("KEELSON_ALL") != "1" {
-		t.Skip("a slow story: make test-all runs it")
-	}
+	slow(t)
 	ctx, n := storyOf(t, fullLab(t), nil)
 	up(t, ctx, n)
 	appRuns(t, ctx, n)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,39 @@ func setup(ctx context.Context) error {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
 	return nil
+}
+
+// slow skips a story that only "make test-all" runs.
+func slow(t *testing.T) {
+	t.Helper()
+	if os.Getenv("KEELSON_ALL") != "1" {
+		t.Skip("a slow story: make test-all runs it")
+	}
+}
+
+// scratch makes a folder that is removed at the test's end. It is beside the logs: /tmp may be too small for an image.
+func scratch(t *testing.T, prefix string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(logs, prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// ownLab makes a cluster of the test's own, with these further arguments of "keelson build".
+func ownLab(t *testing.T, prefix string, edit func(serverYAML string) string, args ...string) *harness.Lab {
+	t.Helper()
+	l, err := harness.NewLab(t.Context(), scratch(t, prefix), edit, slices.Concat(buildArgs, args)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // story makes the context and the node of a test. The node is killed at the test's end;

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/keelson-os/keelson/tests/qemu"
@@ -20,9 +19,7 @@ func TestMachinesOfEveryKindBoot(t *testing.T) {
 		{CPUs: 4, MemoryMB: 4096, Disk: qemu.DiskVirtio, NIC: qemu.NICE1000E},
 		{CPUs: 2, MemoryMB: 1024, Disk: qemu.DiskNVMe, NIC: qemu.NICE1000E},
 	}
-	if os.Getenv("KEELSON_ALL") != "1" {
-		t.Skip("a slow matrix: make test-all runs it")
-	}
+	slow(t)
 	for _, m := range machines {
 		t.Run(fmt.Sprintf("%d CPUs, %d MiB, %s, %s", m.CPUs, m.MemoryMB, m.Disk, m.NIC), func(t *testing.T) {
 			ctx, n := story(t, func(c *qemu.Config) {

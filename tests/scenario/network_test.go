@@ -47,9 +47,7 @@ func setLink(t *testing.T, ctx context.Context, n *harness.Node, card string, up
 // Node object takes the new address, the API answers there, logs and exec reach the
 // kubelet there, a Service still answers, and no pod and no process was restarted.
 func TestNodeFollowsAnAddressThatChanges(t *testing.T) {
-	if os.Getenv("KEELSON_ALL") != "1" {
-		t.Skip("a slow story: make test-all runs it")
-	}
+	slow(t)
 	var card string
 	var port int
 	ctx, n := story(t, func(c *qemu.Config) { card, port = secondCard(t, c) })
@@ -126,9 +124,7 @@ const cableOut = 3 * time.Second
 // own tables show both, DHCP gives the bond its address, and when the primary card's cable
 // was out for a moment, the bond has counted it, is back on that card, and the node is Ready.
 func TestVLANOnABond(t *testing.T) {
-	if os.Getenv("KEELSON_ALL") != "1" {
-		t.Skip("a slow story: make test-all runs it")
-	}
+	slow(t)
 	file := filepath.Join(t.TempDir(), "keelson.yaml")
 	if err := os.WriteFile(file, []byte(bonded), 0o600); err != nil {
 		t.Fatal(err)

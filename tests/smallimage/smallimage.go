@@ -5,7 +5,6 @@ package smallimage
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/keelson-os/keelson/imagebuilder/fat"
+	"github.com/keelson-os/keelson/tests/firmware/handmade"
 )
 
 const mib = 1 << 20
@@ -112,7 +112,7 @@ func write(path string, o Options) (err error) {
 		add(name, b)
 	}
 	v := fat.Volume{Size: ESPSize, Label: "KEELSON", ID: 9, Time: Time, Hidden: ESP / 512}
-	if err := fat.Write(context.Background(), &offsetWriter{f, ESP}, v, files); err != nil {
+	if err := fat.Write(context.Background(), io.NewOffsetWriter(f, ESP), v, files); err != nil {
 		return err
 	}
 	for at, n := range map[int64]int{RootA: 8 * mib, 32 << 10: 100_000} { // the second as a board's boot loader
@@ -141,22 +141,11 @@ func write(path string, o Options) (err error) {
 func mbr() []byte {
 	b := make([]byte, 512)
 	copy(b[440:], "\x11\x22\x33\x44")
-	for i, e := range []struct {
-		kind     byte
-		at, size uint32 // MiB
-	}{{0x0c, 16, 35}, {0x83, 51, 9}, {0x83, 60, 8}, {0xda, 68, 17}} {
-		p := b[446+16*i:]
-		p[4] = e.kind
-		binary.LittleEndian.PutUint32(p[8:], e.at<<11)
-		binary.LittleEndian.PutUint32(p[12:], e.size<<11)
-	}
-	b[510], b[511] = 0x55, 0xaa
+	handmade.MBR(b,
+		handmade.Part{Start: ESP, Size: 35 * mib, Type: "0x0c"},
+		handmade.Part{Start: RootA, Size: 9 * mib, Type: "0x83"},
+		handmade.Part{Start: 60 * mib, Size: 8 * mib, Type: "0x83"},
+		handmade.Part{Start: State, Size: 17 * mib, Type: "0xda"},
+	)
 	return b
 }
-
-type offsetWriter struct {
-	w   io.WriterAt
-	off int64
-}
-
-func (o *offsetWriter) WriteAt(p []byte, off int64) (int, error) { return o.w.WriteAt(p, o.off+off) }

@@ -1,6 +1,7 @@
 package testcluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,7 @@ func Start(t testing.TB, o Options) *Cluster {
 	}
 	began := time.Now()
 	t.Logf("%s: %s (%s) starts", filepath.Base(o.Image), m.Platform(), m.Accel())
-	c, err := connect(m, kubeconfig, cfg.Forwards[0].Guest)
+	c, err := connect(m, kubeconfig, o.apiPort())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,14 +142,12 @@ func (o *Options) kubeconfig() ([]byte, error) {
 	return data, nil
 }
 
+func (o *Options) apiPort() int { return cmp.Or(o.APIPort, 6443) }
+
 func (o *Options) config() qemu.Config {
-	api := o.APIPort
-	if api == 0 {
-		api = 6443
-	}
 	c := qemu.Config{
 		Image: o.Image, Dir: o.Dir, Firmware: o.Firmware, MemoryMB: o.MemoryMB, CPUs: o.CPUs, Isolated: o.Isolated,
-		Forwards: []qemu.Forward{{Guest: api}},
+		Forwards: []qemu.Forward{{Guest: o.apiPort()}},
 	}
 	for _, p := range o.Ports {
 		if !slices.ContainsFunc(c.Forwards, func(f qemu.Forward) bool { return f.Guest == p }) {
@@ -163,10 +162,7 @@ func (o *Options) config() qemu.Config {
 
 // bound makes the context that the boot must keep to.
 func (o *Options) bound(t testing.TB) (context.Context, context.CancelFunc) {
-	limit := o.Timeout
-	if limit == 0 {
-		limit = 10 * time.Minute
-	}
+	limit := cmp.Or(o.Timeout, 10*time.Minute)
 	why := fmt.Errorf("the node was not ready after %s (Options.Timeout)", limit)
 	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
 		if end, ok := d.Deadline(); ok {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"os"
@@ -159,11 +160,42 @@ func TestReadFAT(t *testing.T) {
 		if _, err := f.ReadFile("slot-a/none"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("ReadFile of a missing file: %v", err)
 		}
+		if got, want := f.FAT32(), size == 40*mib; got != want {
+			t.Errorf("%d MiB: FAT32 = %v, want %v", size/mib, got, want)
+		}
 		if f.Has("slot-a") || !f.Has("slot-a/dtb/VENDOR/board.dtb") {
 			t.Error("Has is wrong of a folder or a deep file")
 		}
 		if names, err := f.List(""); err != nil || len(names) != 4 {
 			t.Errorf("List = %q, %v; want the 4 files of the root", names, err)
+		}
+	}
+}
+
+// Long names with spaces and a letter that is not ASCII, and a folder of more than one cluster.
+func TestReadFATOfLongNamesInALargeFolder(t *testing.T) {
+	t.Setenv("LC_ALL", "C.UTF-8") // mcopy takes names apart by it
+	content := func(size int) []byte { return bytes.Repeat([]byte("0123456789abcde"), size/15+1)[:size] }
+	want := map[string]int{"slot-a/a long name with spaces and ä.img": 100_000, "slot-a/boot.env": 1, "SHORT.TXT": 512, "slot-a/empty": 0}
+	files := map[string][]byte{}
+	for name, size := range want {
+		files[name] = content(size)
+	}
+	for k := range 40 {
+		files[fmt.Sprintf("slot-a/filler with a long name %d", k)] = content(1)
+	}
+	f, err := disk.OpenFAT(bytes.NewReader(handmade.FAT(t, 64*mib, files)), disk.Partition{Number: 1, Size: 64 * mib})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, size := range want {
+		if got, err := f.ReadFile(name); err != nil || !bytes.Equal(got, content(size)) {
+			t.Errorf("ReadFile(%q) = %d bytes, %v, want the %d written", name, len(got), err, size)
+		}
+	}
+	for name, want := range map[string]error{"SLOT-A/BOOT.ENV": nil, "slot-a": disk.ErrFolder, "gone": fs.ErrNotExist, "SHORT.TXT/x": fs.ErrNotExist} {
+		if _, err := f.Size(name); !errors.Is(err, want) {
+			t.Errorf("Size(%q) = %v, want %v", name, err, want)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,9 @@ type FAT struct {
 
 // ErrNotFAT means that a partition has no file system that this reader, and firmware, would take for FAT16 or FAT32.
 var ErrNotFAT = errors.New("no FAT16 or FAT32")
+
+// ErrFolder means that a file was asked for and a folder is there.
+var ErrFolder = errors.New("is a folder")
 
 // maxTable bounds the file allocation table: 64 MiB is a FAT32 of 512 GiB with clusters of 32 KiB.
 const maxTable = 64 << 20
@@ -92,6 +96,9 @@ func OpenFAT(image io.ReaderAt, p Partition) (*FAT, error) {
 	return f, nil
 }
 
+// FAT32 says whether it is FAT32; else it is FAT16.
+func (f *FAT) FAT32() bool { return f.wide }
+
 // next returns the cluster behind c; ok is false at the end of the chain.
 func (f *FAT) next(c uint32) (n uint32, ok bool, err error) {
 	end := uint32(0xFFF8)
@@ -120,7 +127,7 @@ func (f *FAT) chain(c uint32, size int64) ([]byte, error) {
 	if size > int64(f.count)*f.cluster {
 		return nil, fmt.Errorf("%d bytes in a file system of %d", size, int64(f.count)*f.cluster)
 	}
-	var out []byte
+	out := make([]byte, 0, max(size, 0))
 	for steps := uint32(0); ; steps++ {
 		if steps == f.count {
 			return nil, errors.New("its clusters go round in a circle")
@@ -131,11 +138,11 @@ func (f *FAT) chain(c uint32, size int64) ([]byte, error) {
 		} else if len(out) > 2<<20 {
 			return nil, errors.New("is a folder of more than 65536 entries")
 		}
-		b := make([]byte, n)
-		if _, err := f.image.ReadAt(b, f.base+f.data+int64(c-2)*f.cluster); err != nil {
+		at := len(out)
+		out = slices.Grow(out, int(n))[:at+int(n)]
+		if _, err := f.image.ReadAt(out[at:], f.base+f.data+int64(c-2)*f.cluster); err != nil {
 			return nil, err
 		}
-		out = append(out, b...)
 		following, ok, err := f.next(c)
 		if err != nil {
 			return nil, err
@@ -211,12 +218,18 @@ func (f *FAT) find(name string) (entry, error) {
 	return at, nil
 }
 
-// Size returns a file's size in bytes. Errors: fs.ErrNotExist; a folder is an error.
-func (f *FAT) Size(name string) (int64, error) {
+// file looks a file up. Errors: fs.ErrNotExist; ErrFolder.
+func (f *FAT) file(name string) (entry, error) {
 	e, err := f.find(name)
 	if err == nil && e.folder {
-		err = fmt.Errorf("%s: is a folder", name)
+		err = fmt.Errorf("%s: %w", name, ErrFolder)
 	}
+	return e, err
+}
+
+// Size returns a file's size in bytes. Errors: fs.ErrNotExist; ErrFolder.
+func (f *FAT) Size(name string) (int64, error) {
+	e, err := f.file(name)
 	return e.size, err
 }
 
@@ -226,14 +239,11 @@ func (f *FAT) Has(name string) bool {
 	return err == nil
 }
 
-// ReadFile returns a file's content. Errors: fs.ErrNotExist; a chain of clusters that is not as long as the file.
+// ReadFile returns a file's content. Errors: fs.ErrNotExist; ErrFolder; a chain of clusters that is not as long as the file.
 func (f *FAT) ReadFile(name string) ([]byte, error) {
-	e, err := f.find(name)
+	e, err := f.file(name)
 	if err != nil {
 		return nil, err
-	}
-	if e.folder {
-		return nil, fmt.Errorf("%s: is a folder", name)
 	}
 	data, err := f.chain(e.cluster, e.size)
 	if err != nil {

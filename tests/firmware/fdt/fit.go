@@ -177,3 +177,25 @@ func (f *FIT) Place(r *firmware.Report, by string) {
 		r.Load(by, img.Name, img.Size, at)
 	}
 }
+
+// Faults finds what is wrong for an SPL that starts U-Boot; where is the FIT's name for people. The three parts must be there, not
+// compressed, and those with a place in memory must be below 4 GiB and clear of each other.
+func (f *FIT) Faults(r *firmware.Report, where string) {
+	var uboot, atf, tree bool
+	var parts []firmware.Load
+	for _, img := range f.Images {
+		uboot = uboot || img.OS == "u-boot" || img.OS == "U-Boot"
+		atf = atf || img.OS == "arm-trusted-firmware"
+		tree = tree || img.Type == "flat_dt"
+		if img.Load != 0 {
+			parts = append(parts, firmware.Load{File: img.Name, At: firmware.At(img.Load, uint64(img.Size))})
+		}
+		if img.Compression != "none" && img.Compression != "" {
+			r.Faultf("%s: %s is compressed with %s", where, img.Name, img.Compression)
+		}
+	}
+	if !uboot || !atf || !tree {
+		r.Faultf("%s: U-Boot %t, trusted firmware %t, device tree %t; all three are needed", where, uboot, atf, tree)
+	}
+	r.Place(firmware.Range{End: 1 << 32}, nil, parts)
+}

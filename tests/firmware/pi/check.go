@@ -2,9 +2,8 @@ package pi
 
 import (
 	"bytes"
-	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/keelson-os/keelson/tests/firmware"
@@ -27,11 +26,9 @@ const (
 	firmwareArgs    = 512
 )
 
-// SlotFile is the file with which Keelson selects a slot on a Pi 5. The firmware does not know it; that it is one
+// slotName is the file with which Keelson selects a slot on a Pi 5. The firmware does not know it; that it is one
 // sector long is what makes its replacement safe against a power cut.
-const SlotFile = "slot.txt"
-
-var slotPath = regexp.MustCompile(`^/?slot-([a-z])/`)
+const slotName = "slot.txt"
 
 // Check reads the disk as m does. The Report's Kernel may be U-Boot: package uboot goes on from there.
 func Check(image io.ReaderAt, size int64, m Model) (firmware.Report, error) {
@@ -64,7 +61,7 @@ func Check(image io.ReaderAt, size int64, m Model) (firmware.Report, error) {
 			return r, err
 		}
 		r.Load(loader, name, n, firmware.Range{})
-		if name == SlotFile {
+		if name == slotName {
 			slotFile(&r, fat, n)
 		}
 		if name != "config.txt" && m.Gen == Gen5 {
@@ -161,9 +158,9 @@ func programs(r *firmware.Report, fat *disk.FAT, c *config, m Model) {
 
 func slotFile(r *firmware.Report, fat *disk.FAT, size int64) {
 	if size != disk.SectorSize {
-		r.Faultf("%s: %d bytes, want one sector of 512, so that a power cut leaves it old or new", SlotFile, size)
+		r.Faultf("%s: %d bytes, want one sector of 512, so that a power cut leaves it old or new", slotName, size)
 	}
-	data, err := fat.ReadFile(SlotFile)
+	data, err := fat.ReadFile(slotName)
 	if err != nil {
 		return // is a fault of parseConfig already
 	}
@@ -172,12 +169,12 @@ func slotFile(r *firmware.Report, fat *disk.FAT, size int64) {
 		if line != "" && !strings.HasPrefix(line, "#") {
 			settings++
 			if !strings.HasPrefix(line, "os_prefix=") {
-				r.Faultf("%s: %q, want nothing but os_prefix", SlotFile, line)
+				r.Faultf("%s: %q, want nothing but os_prefix", slotName, line)
 			}
 		}
 	}
 	if settings != 1 {
-		r.Faultf("%s: %d settings, want one", SlotFile, settings)
+		r.Faultf("%s: %d settings, want one", slotName, settings)
 	}
 }
 
@@ -196,7 +193,7 @@ func system(r *firmware.Report, fat *disk.FAT, c *config, m Model, by string) {
 	trees := m.Downstream
 	prefix, explicit := c.set["os_prefix"], c.set["os_prefix"] != ""
 	if c.flag("upstream_kernel", 0) != 0 {
-		trees = append(append([]string(nil), m.Upstream...), m.Downstream...)
+		trees = slices.Concat(m.Upstream, m.Downstream)
 		if !explicit {
 			prefix = "upstream/"
 		}
@@ -229,9 +226,7 @@ func system(r *firmware.Report, fat *disk.FAT, c *config, m Model, by string) {
 		prefix = ""
 	}
 	r.Kernel = in(prefix, kernel)
-	if s := slotPath.FindStringSubmatch(r.Kernel); s != nil {
-		r.Slot = s[1]
-	}
+	r.Slot = firmware.SlotOf(r.Kernel)
 	var placed []firmware.Load
 	put := func(file string, size int64, at firmware.Range) {
 		r.Load(by, file, size, at)
@@ -318,7 +313,7 @@ func cmdline(r *firmware.Report, fat *disk.FAT, c *config, in func(prefix, name 
 	if len(line)+firmwareArgs > commandLineSize {
 		r.Faultf("%s: %d characters, and the firmware adds up to %d: the kernel takes %d", name, len(line), firmwareArgs, commandLineSize)
 	}
-	if s := slotPath.FindStringSubmatch(name); (s == nil && r.Slot != "") || s != nil && s[1] != r.Slot {
+	if firmware.SlotOf(name) != r.Slot {
 		r.Faultf("the command line is %s, the kernel %s", name, r.Kernel)
 	}
 }
@@ -326,12 +321,8 @@ func cmdline(r *firmware.Report, fat *disk.FAT, c *config, in func(prefix, name 
 // sameSlot finds files of one slot used with another's.
 func sameSlot(r *firmware.Report) {
 	for _, f := range []string{r.Initrd, r.DeviceTree} {
-		slot := ""
-		if s := slotPath.FindStringSubmatch(f); s != nil {
-			slot = s[1]
-		}
-		if f != "" && slot != r.Slot {
-			r.Faultf("%s with the kernel %s: %s", f, r.Kernel, fmt.Sprintf("slot %q with slot %q", slot, r.Slot))
+		if slot := firmware.SlotOf(f); f != "" && slot != r.Slot {
+			r.Faultf("%s with the kernel %s: slot %q with slot %q", f, r.Kernel, slot, r.Slot)
 		}
 	}
 }

@@ -52,6 +52,18 @@ func files5() map[string][]byte {
 	}
 }
 
+// changed is files with those of change in their place; one of nil content is taken away.
+func changed(files, change map[string][]byte) map[string][]byte {
+	for name, data := range change {
+		if data == nil {
+			delete(files, name)
+		} else {
+			files[name] = data
+		}
+	}
+	return files
+}
+
 func card(t testing.TB, kind string, files map[string][]byte) []byte {
 	b := make([]byte, 64*mib)
 	handmade.MBR(b, handmade.Part{Start: 1 * mib, Size: 40 * mib, Type: kind}, handmade.Part{Start: 41 * mib, Size: mib, Type: "0x83"})
@@ -113,14 +125,7 @@ func TestOneBrokenDetailOfACardForPi3AndPi4IsOneFault(t *testing.T) {
 		{"autoboot.txt", "Raspberry Pi 4B", "", map[string][]byte{"autoboot.txt": []byte("[all]\n")}, "autoboot.txt"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			files := files34()
-			for name, data := range c.change {
-				if data == nil {
-					delete(files, name)
-				} else {
-					files[name] = data
-				}
-			}
+			files := changed(files34(), c.change)
 			kind := c.kind
 			if kind == "" {
 				kind = "0x0c"
@@ -161,14 +166,7 @@ func TestOneBrokenDetailOfACardForPi5IsOneFault(t *testing.T) {
 		{"initramfs elsewhere", map[string][]byte{"config.txt": []byte(strings.Replace(config, "followkernel", "0x00800000", 1))}, "want followkernel"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			files := files5()
-			for name, data := range c.change {
-				if data == nil {
-					delete(files, name)
-				} else {
-					files[name] = data
-				}
-			}
+			files := changed(files5(), c.change)
 			r := check(t, card(t, "0x0c", files), model(t, "Raspberry Pi 5"))
 			found := false
 			for _, f := range r.Faults {

@@ -30,13 +30,12 @@ type Chip struct {
 	Tag  string // first four bytes of the first program
 	SRAM int64  // most bytes that the first program may have (spl_size in rkcommon.c)
 	Base uint64 // where the ROM puts it: not in public documentation of the ROM, but in U-Boot's TPL_TEXT_BASE
-	Tree string // what the compatible strings of its device trees contain
 }
 
 // The chips.
 var (
-	RK3328 = Chip{"RK3328", "RK32", 0x8000 - 0x800, 0xff091000, "rockchip,rk3328"}
-	RK3399 = Chip{"RK3399", "RK33", 0x30000 - 0x2000, 0xff8c2000, "rockchip,rk3399"}
+	RK3328 = Chip{"RK3328", "RK32", 0x8000 - 0x800, 0xff091000}
+	RK3399 = Chip{"RK3399", "RK33", 0x30000 - 0x2000, 0xff8c2000}
 )
 
 // header is the part of header0_info that is used.
@@ -132,27 +131,6 @@ func Check(image io.ReaderAt, size int64, chip Chip) (firmware.Report, error) {
 	if end > fit {
 		r.Faultf("the boot program ends at byte %d, behind the FIT at %d", end, fit)
 	}
-	fitFaults(&r, f)
+	f.Faults(&r, "u-boot.itb")
 	return r, nil
-}
-
-// fitFaults finds what U-Boot cannot do without.
-func fitFaults(r *firmware.Report, f *fdt.FIT) {
-	var uboot, atf, tree bool
-	var parts []firmware.Load
-	for _, img := range f.Images {
-		uboot = uboot || img.OS == "u-boot" || img.OS == "U-Boot"
-		atf = atf || img.OS == "arm-trusted-firmware"
-		tree = tree || img.Type == "flat_dt"
-		if img.Load != 0 && img.Size > 0 {
-			parts = append(parts, firmware.Load{File: img.Name, At: firmware.At(img.Load, uint64(img.Size))})
-		}
-		if img.Compression != "none" && img.Compression != "" {
-			r.Faultf("u-boot.itb: %s is compressed with %s", img.Name, img.Compression)
-		}
-	}
-	if !uboot || !atf || !tree {
-		r.Faultf("u-boot.itb: U-Boot %t, trusted firmware %t, device tree %t; all three are needed", uboot, atf, tree)
-	}
-	r.Place(firmware.Range{End: 1 << 32}, nil, parts)
 }

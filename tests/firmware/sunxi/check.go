@@ -122,19 +122,6 @@ func Check(image io.ReaderAt, size int64, b Board) (firmware.Report, error) {
 	}
 	f.Place(&r, "SPL")
 	free("U-Boot's FIT", at, at+f.Size)
-	var uboot, atf, dt bool
-	var parts []firmware.Load
-	for _, img := range f.Images {
-		uboot = uboot || img.OS == "u-boot" || img.OS == "U-Boot"
-		atf = atf || img.OS == "arm-trusted-firmware"
-		dt = dt || img.Type == "flat_dt"
-		if img.Load != 0 {
-			parts = append(parts, firmware.Load{File: img.Name, At: firmware.At(img.Load, uint64(img.Size))})
-		}
-	}
-	if !uboot || !atf || !dt {
-		r.Faultf("U-Boot's FIT: U-Boot %t, trusted firmware %t, device tree %t; all three are needed", uboot, atf, dt)
-	}
-	r.Place(firmware.Range{End: 1 << 32}, nil, parts)
+	f.Faults(&r, "U-Boot's FIT")
 	return r, nil
 }

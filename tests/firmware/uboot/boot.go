@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"strconv"
+	"path"
 
 	"github.com/keelson-os/keelson/tests/firmware"
 	"github.com/keelson-os/keelson/tests/firmware/disk"
@@ -47,7 +47,7 @@ func Start(d *disk.Overlay, size int64, m Machine) (firmware.Report, error) {
 		return r, nil
 	}
 	u.env["devtype"], u.env["devnum"], u.env["distro_bootpart"] = m.DevType, hex(uint64(m.DevNum)), hex(uint64(part))
-	u.env["prefix"] = name[:len(name)-len(base(name))]
+	u.env["prefix"], _ = path.Split(name)
 	if _, err := u.list(l); err != nil && !errors.Is(err, errStop) {
 		return r, err
 	}
@@ -59,15 +59,6 @@ func Start(d *disk.Overlay, size int64, m Machine) (firmware.Report, error) {
 		r.Faultf("the boot script ends and nothing is booted")
 	}
 	return r, nil
-}
-
-func base(name string) string {
-	for i := len(name) - 1; i >= 0; i-- {
-		if name[i] == '/' {
-			return name[i+1:]
-		}
-	}
-	return name
 }
 
 // find goes over the disk as standard boot and distro_bootcmd do, and returns the script that they take. Whatever they
@@ -110,7 +101,7 @@ func (u *run) find() (part int, name string, file []byte) {
 				}
 			}
 		}
-		r.Faultf("partition %s: no boot.scr", strconv.Itoa(p.Number))
+		r.Faultf("partition %d: no boot.scr", p.Number)
 	}
 	if len(r.Faults) == 0 {
 		r.Faultf("no partition that U-Boot boots from")

@@ -1,15 +1,12 @@
 package uboot
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/keelson-os/keelson/tests/firmware"
 	"github.com/keelson-os/keelson/tests/firmware/arm64"
 	"github.com/keelson-os/keelson/tests/firmware/fdt"
 )
-
-var slotFolder = regexp.MustCompile(`^/?slot-([a-z])/`)
 
 // commandLineSize is the kernel's COMMAND_LINE_SIZE on arm64.
 const commandLineSize = 2048
@@ -66,7 +63,6 @@ func (u *run) booti(args []string) (int, error) {
 	if a, err = number(args[3]); err != nil {
 		return 1, u.stopf(u.line, "booti: device tree: %v", err)
 	}
-	reserved := u.m.Reserved
 	tree, over, ok := u.mem.whole(a)
 	if given, err := number(u.env["fdt_addr"]); !ok && err == nil && given == a && u.m.FirmwareTree != nil {
 		tree, ok = segment{name: "the firmware's device tree", data: u.m.FirmwareTree}, true
@@ -86,7 +82,7 @@ func (u *run) booti(args []string) (int, error) {
 		u.faultf("booti: the device tree is at %#x, which is not a multiple of 8", a)
 	}
 	r.DeviceTree = tree.name
-	r.Place(u.m.Memory, reserved, parts)
+	r.Place(u.m.Memory, u.m.Reserved, parts)
 	for _, p := range parts {
 		r.Load("booti", p.File, p.Size, p.At)
 	}
@@ -97,11 +93,9 @@ func (u *run) booti(args []string) (int, error) {
 	if len(r.Cmdline) >= commandLineSize {
 		u.faultf("booti: bootargs has %d characters, the kernel takes %d", len(r.Cmdline), commandLineSize-1)
 	}
-	if s := slotFolder.FindStringSubmatch(kernel.name); s != nil {
-		r.Slot = s[1]
-	}
+	r.Slot = firmware.SlotOf(kernel.name)
 	for _, p := range parts[1:] {
-		if s := slotFolder.FindStringSubmatch(p.File); s == nil || s[1] != r.Slot {
+		if s := firmware.SlotOf(p.File); s == "" || s != r.Slot {
 			u.faultf("booti: %s with the kernel %s", p.File, kernel.name)
 		}
 	}
