@@ -28,10 +28,11 @@ CONTAINERD_VERSION := $(shell sed -n 's|^\tgithub.com/containerd/containerd/v2 \
 TRAEFIK_VERSION := $(shell sed -n 's|^require github.com/traefik/traefik/v3 v\(.*\)|\1|p' imagebuilder/traefik/go.mod)
 K8S_VERSION := $(shell sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\).*|\1|p' go.mod)
 
-LDFLAGS      := -s -w
-INIT_LDFLAGS := $(LDFLAGS) -X main.version=$(VERSION) -X main.buildEpoch=$(SOURCE_DATE_EPOCH)
-VERSION_PKGS := k8s.io/client-go/pkg/version k8s.io/component-base/version
-NODE_LDFLAGS := $(LDFLAGS) -X main.version=$(VERSION) \
+LDFLAGS       := -s -w
+# Of the programs that know when they were built: PID 1's floor of the clock, and the serial of what the CLI builds.
+DATED_LDFLAGS := $(LDFLAGS) -X main.version=$(VERSION) -X main.buildEpoch=$(SOURCE_DATE_EPOCH)
+VERSION_PKGS  := k8s.io/client-go/pkg/version k8s.io/component-base/version
+NODE_LDFLAGS  := $(LDFLAGS) -X main.version=$(VERSION) \
 	-X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD_VERSION:v%=%) \
 	$(foreach p,$(VERSION_PKGS),-X $(p).gitVersion=$(K8S_VERSION)+keelson1 -X $(p).gitMajor=$(word 1,$(subst ., ,$(K8S_VERSION:v%=%))) \
 	-X $(p).gitMinor=$(word 2,$(subst ., ,$(K8S_VERSION:v%=%))) -X $(p).gitTreeState=clean -X $(p).buildDate=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ))
@@ -53,7 +54,7 @@ ARM_TOOLS  := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-system-aarch64=qe
 	/usr/share/AAVMF/AAVMF_CODE.fd=qemu-efi-aarch64
 TEST_TOOLS := sgdisk=gdisk sfdisk=fdisk mkimage=u-boot-tools dtc=device-tree-compiler \
 	/usr/lib/u-boot/qemu_arm64/u-boot.bin=u-boot-qemu grub-mkimage=grub-common /usr/lib/grub/i386-pc/boot.img=grub-pc-bin fsck.vfat=dosfstools mdir=mtools e2fsck=e2fsprogs veritysetup=cryptsetup-bin \
-	fsck.erofs=erofs-utils unsquashfs=squashfs-tools cpio=cpio zstd=zstd objdump=binutils gpg=gnupg ip=iproute2
+	fsck.erofs=erofs-utils unsquashfs=squashfs-tools cpio=cpio zstd=zstd objdump=binutils gpg=gnupg ip=iproute2 minisign=minisign jq=jq
 
 # need LIST: installs the packages of LIST whose command or file is missing.
 define need
@@ -82,12 +83,13 @@ build: deps cli programs traefik ## bin/keelson and everything an image needs; B
 .PHONY: cli
 cli:
 	@mkdir -p $(BIN)
-	go build -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o bin/keelson ./cmd/keelson
+	go build -ldflags '$(DATED_LDFLAGS)' -o bin/keelson ./cmd/keelson
 
 .PHONY: programs
 programs: cli
 	@echo "building the node's programs (the first time compiles Kubernetes: about 15 minutes on two cores)"
-	GOARCH=$(ARCH) go build -ldflags '$(INIT_LDFLAGS)' -o $(BIN)/init ./cmd/init
+	GOARCH=$(ARCH) go build -ldflags '$(DATED_LDFLAGS)' -o $(BIN)/init ./cmd/init
+	GOARCH=$(ARCH) go build -ldflags '$(LDFLAGS) -X main.version=$(VERSION)' -o $(BIN)/machined ./cmd/machined
 	GOARCH=$(ARCH) go build -ldflags '$(LDFLAGS)' -o $(BIN)/pause ./cmd/pause
 	cd imagebuilder/programs && GOARCH=$(ARCH) go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o ../../$(BIN)/ \
 		github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2 \
@@ -123,7 +125,7 @@ lint:
 	@$(MAKE) --no-print-directory portable
 
 # The CLI on other systems: it is compiled and vetted, nothing of it runs here.
-PORTABLE := ./cmd/keelson ./flash/... ./tests/qemu ./tests/kubeapi ./config ./boards ./cluster/pki ./cluster/token ./cluster/generate
+PORTABLE := ./cmd/keelson ./flash/... ./tests/qemu ./tests/kubeapi ./config ./boards ./cluster/pki ./cluster/token ./cluster/generate ./upgrade/bundle
 .PHONY: portable
 portable:
 	@for target in darwin/arm64 darwin/amd64 windows/amd64; do \

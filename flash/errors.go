@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/keelson-os/keelson/flash/drive"
-	"github.com/keelson-os/keelson/flash/fat"
+	"github.com/keelson-os/keelson/upgrade/fat"
 )
 
 // explain says what an error of the target means and what to do. Whatever it is, the disk

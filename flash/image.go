@@ -10,7 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/keelson-os/keelson/flash/fat"
+	"github.com/keelson-os/keelson/upgrade/fat"
 	"github.com/keelson-os/keelson/init/parttable"
 )
 

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/flash/fat"
+	"github.com/keelson-os/keelson/upgrade/fat"
 	"github.com/keelson-os/keelson/flash/values"
 	"github.com/keelson-os/keelson/init/parttable"
 )

@@ -13,7 +13,7 @@ import (
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/flash/drive"
-	"github.com/keelson-os/keelson/flash/fat"
+	"github.com/keelson-os/keelson/upgrade/fat"
 	"github.com/keelson-os/keelson/init/gpt"
 )
 

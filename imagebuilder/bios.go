@@ -12,6 +12,7 @@ import (
 	"github.com/keelson-os/keelson/imagebuilder/pkgs"
 	"github.com/keelson-os/keelson/imagebuilder/uki"
 	"github.com/keelson-os/keelson/imagebuilder/verity"
+	"github.com/keelson-os/keelson/upgrade/bootcontrol/grubenv"
 )
 
 // biosPackage has GRUB's images and modules.
@@ -66,7 +67,7 @@ func (b *builder) biosFiles(img *image, p *uki.Parts) error {
 		return nil
 	}
 	var err error
-	if img.bootState, err = grub.State(); err != nil {
+	if img.bootState, err = grubenv.New(); err != nil {
 		return err
 	}
 	img.parts = append(img.parts, img.sys.part("GRUB core image", biosCoreFile))

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/keelson-os/keelson/boards"
-	"github.com/keelson-os/keelson/imagebuilder/grub"
+	"github.com/keelson-os/keelson/upgrade/bootcontrol/grubenv"
 )
 
 func TestBoardsWithABIOSHavePlaceForItsLoader(t *testing.T) {
@@ -24,7 +24,7 @@ func TestBoardsWithABIOSHavePlaceForItsLoader(t *testing.T) {
 			continue
 		}
 		// A core image may have 452 KiB, see package grub.
-		if d.Core < 34*512 || d.Room < 452<<10 || d.Core+d.Room > grub.StateSector*512 || d.ESP == 0 || d.BootState == 0 || d.RootA == 0 || d.RootB == 0 {
+		if d.Core < 34*512 || d.Room < 452<<10 || d.Core+d.Room > grubenv.StateSector*512 || d.ESP == 0 || d.BootState == 0 || d.RootA == 0 || d.RootB == 0 {
 			t.Errorf("board %s: %+v", name, d)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/keelson-os/keelson/boards"
@@ -26,29 +27,32 @@ import (
 // those of pkgs.Open and oci.Inspect, output.ErrTarget, *output.FullError.
 // A build whose ctx ends returns an error that wraps ctx's, whatever it was doing.
 func Build(ctx context.Context, o Options) (*Result, error) {
-	b, files, err := prepare(o)
+	b, files, err := prepareImage(o)
 	if err != nil {
 		return nil, err
 	}
 	r, err := b.build(ctx, files)
-	if err != nil && ctx.Err() != nil {
-		// What a tool said when it was killed is of no interest.
-		return nil, fmt.Errorf("stopped before the image was complete; nothing was written to %s: %w", filepath.Dir(o.Out), context.Cause(ctx))
+	return r, b.stopped(ctx, err, "image")
+}
+
+// stopped returns err, or what to tell of a build that ctx ended.
+func (b *builder) stopped(ctx context.Context, err error, what string) error {
+	if err == nil || ctx.Err() == nil {
+		return err
 	}
-	return r, err
+	// What a tool said when it was killed is of no interest.
+	return fmt.Errorf("stopped before the %s was complete; nothing was written to %s: %w", what, filepath.Dir(b.opts.Out), context.Cause(ctx))
 }
 
 func (b *builder) build(ctx context.Context, files userFiles) (*Result, error) {
 	if b.opts.ConfigPath == "" {
 		b.progress.Note("no configuration given: the node will wait for " + config.FileName + " (and " + config.SecretsName + ") on the image's FAT partition")
 	}
-	sys, err := b.system(ctx)
+	img, err := b.newImage(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b.noteReplaced(sys.info.Added)
-	img := &image{sys: sys, configured: b.opts.ConfigPath != ""}
-	if img.archives, err = b.embedImages(ctx, sys); err != nil {
+	if img.archives, err = b.embedImages(ctx, img.sys); err != nil {
 		return nil, err
 	}
 	if err := b.memo.save(); err != nil {
@@ -67,45 +71,25 @@ type userFiles struct {
 	manifests []embedded
 }
 
-// prepare checks everything that can be checked before the long work.
-func prepare(o Options) (*builder, userFiles, error) {
+// prepareImage checks everything that can be checked before the long work.
+func prepareImage(o Options) (*builder, userFiles, error) {
 	var files userFiles
-	board, err := boards.Load(o.Board)
-	if err != nil {
-		return nil, files, err
-	}
 	if o.Compress != "" && o.Compress != "zst" {
 		return nil, files, fmt.Errorf("--compress %s: only zst is possible", o.Compress)
 	}
-	if o.UpdateLock && o.LockFile == "" {
-		return nil, files, errors.New("--update-lock: say which file to write with --lock")
+	format, err := o.format()
+	if err != nil {
+		return nil, files, err
 	}
 	imageFile, sbomFile, manifestFile, _ := o.names()
-	for _, f := range []string{imageFile, sbomFile, manifestFile} {
-		if err := output.Check(f); err != nil {
-			return nil, files, err
-		}
-	}
-	if err := checkKargs(o.Kargs); err != nil {
+	b, err := prepare(o, imageFile, sbomFile, manifestFile)
+	if err != nil {
 		return nil, files, err
 	}
-	b := &builder{opts: o, board: board, progress: o.Progress, cache: o.CacheDir}
-	if b.format, err = o.format(); err != nil {
-		return nil, files, err
-	}
-	if err := b.readAdded(); err != nil {
-		return nil, files, err
-	}
-	if b.progress == nil {
-		b.progress = silent{}
-	}
-	var cfg *config.Config
+	b.format = format
 	if o.ConfigPath != "" {
 		node, secrets, err := config.Files(o.ConfigPath)
 		if err != nil {
-			return nil, files, err
-		}
-		if cfg, err = config.Load(o.ConfigPath); err != nil {
 			return nil, files, err
 		}
 		files.config = append(files.config, dataFile(config.FileName, node))
@@ -113,23 +97,69 @@ func prepare(o Options) (*builder, userFiles, error) {
 			files.config = append(files.config, dataFile(config.SecretsName, secrets))
 		}
 	}
+	files.manifests, err = embedManifests(o.Manifests)
+	return b, files, err
+}
+
+// versions are what a version may be: a word of the kernel's command line that needs no quotes.
+var versions = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+~_-]{0,63}$`)
+
+// prepare checks what images and bundles have in common, and that the targets can be written.
+func prepare(o Options, targets ...string) (*builder, error) {
+	board, err := boards.Load(o.Board)
+	if err != nil {
+		return nil, err
+	}
+	if o.UpdateLock && o.LockFile == "" {
+		return nil, errors.New("--update-lock: say which file to write with --lock")
+	}
+	for _, f := range targets {
+		if err := output.Check(f); err != nil {
+			return nil, err
+		}
+	}
+	if !versions.MatchString(o.Version) {
+		return nil, fmt.Errorf("--version %q: want a letter or a digit, and then up to 63 letters, digits, and characters of \".+~_-\"", o.Version)
+	}
+	if o.Serial < 0 || o.MinimumSerial < 0 {
+		return nil, fmt.Errorf("--serial %d, --minimum-serial %d: want no negative numbers", o.Serial, o.MinimumSerial)
+	}
+	if o.MinimumSerial > o.Serial {
+		return nil, fmt.Errorf("--minimum-serial %d is above the serial, %d: a node that runs this would refuse this very version", o.MinimumSerial, o.Serial)
+	}
+	if err := checkKargs(o.Kargs); err != nil {
+		return nil, err
+	}
+	b := &builder{opts: o, board: board, progress: o.Progress, cache: o.CacheDir}
+	if err := b.readAdded(); err != nil {
+		return nil, err
+	}
+	if b.progress == nil {
+		b.progress = silent{}
+	}
+	var cfg *config.Config
+	if o.ConfigPath != "" {
+		if cfg, err = config.Load(o.ConfigPath); err != nil {
+			return nil, err
+		}
+	}
 	b.traefik = wantsTraefik(cfg)
-	if files.manifests, err = embedManifests(o.Manifests); err != nil {
-		return nil, files, err
+	if b.keys, err = b.trustedKeys(); err != nil {
+		return nil, err
 	}
 	if b.cache == "" {
 		if b.cache, err = pkgs.DefaultCacheDir(); err != nil {
-			return nil, files, err
+			return nil, err
 		}
 	}
 	if b.cache, err = filepath.Abs(b.cache); err != nil {
-		return nil, files, err
+		return nil, err
 	}
 	if err := os.MkdirAll(b.cache, 0o755); err != nil {
-		return nil, files, fmt.Errorf("cache: %w", err)
+		return nil, fmt.Errorf("cache: %w", err)
 	}
 	b.memo = openMemo(filepath.Join(b.cache, "digests.json"))
-	return b, files, nil
+	return b, nil
 }
 
 // image is what is put on the disk.
@@ -150,15 +180,27 @@ type image struct {
 	content    int64 // bytes that are written; the rest are holes
 }
 
-// layout makes the slot's boot files and decides what goes where.
+// newImage returns an image with the system and what its boot chain reads, and tells the user what is in them.
+func (b *builder) newImage(ctx context.Context) (*image, error) {
+	b.noteKeys()
+	sys, err := b.system(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.noteReplaced(sys.info.Added)
+	if sys.info.Kubernetes == "" {
+		b.progress.Note("the program node has no Kubernetes in it: upgrades will not be checked for what Kubernetes allows to skip")
+	}
+	img := &image{sys: sys, configured: b.opts.ConfigPath != ""}
+	if img.cmdline, err = cmdline(b.board, sys.info.Tree, b.identity(sys.info.Kubernetes), b.opts.Kargs); err != nil {
+		return nil, err
+	}
+	return img, b.bootFiles(img)
+}
+
+// layout decides what goes where.
 func (b *builder) layout(img *image, configFiles []fat.File) error {
 	var err error
-	if img.cmdline, err = cmdline(b.board, img.sys.info.Tree, b.opts.Kargs); err != nil {
-		return err
-	}
-	if err := b.bootFiles(img); err != nil {
-		return err
-	}
 	// Room for the slots of two more versions: the other slot's and the one being written.
 	free := int64(32 << 20)
 	for _, f := range img.slot {
@@ -392,27 +434,44 @@ func (b *builder) write(ctx context.Context, img *image) (_ *Result, err error) 
 		return nil, err
 	}
 	b.progress.Step("flushing to the disk", 0)
+	if err := commit(out, beside{sbomName, bill}, beside{manifestName, text}); err != nil {
+		return nil, err
+	}
+	return &Result{Image: imageFile, Size: size, DiskSize: img.diskSize, SBOM: sbomName, Manifest: manifestName, RootHash: m.RootHash, Format: b.format}, nil
+}
+
+// beside is a small file that appears with the one that is built.
+type beside struct {
+	name string
+	data []byte
+}
+
+// commit writes the small files and puts all in their places. out is the caller's to abort after an error.
+func commit(out *output.File, small ...beside) (err error) {
 	commits := []*output.File{out}
-	for _, beside := range []struct {
-		name string
-		data []byte
-	}{{sbomName, bill}, {manifestName, text}} {
-		f, err := output.Create(beside.name, 0o644)
-		if err != nil {
-			return nil, err
+	defer func() {
+		for _, f := range commits[1:] { // nothing happens to those that are in their places
+			if e := f.Abort(); e != nil && err != nil {
+				err = errors.Join(err, e)
+			}
 		}
-		defer abort(f)
-		if _, err := f.Write(beside.data); err != nil {
-			return nil, err
+	}()
+	for _, s := range small {
+		f, err := output.Create(s.name, 0o644)
+		if err != nil {
+			return err
 		}
 		commits = append(commits, f)
+		if _, err := f.Write(s.data); err != nil {
+			return err
+		}
 	}
 	for _, f := range commits {
 		if err := f.Commit(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return &Result{Image: imageFile, Size: size, DiskSize: img.diskSize, SBOM: sbomName, Manifest: manifestName, RootHash: m.RootHash, Format: b.format}, nil
+	return nil
 }
 
 // limited returns Progress.Done, called not more often than reportEvery.
@@ -431,6 +490,7 @@ func (b *builder) manifest(img *image, name string) *manifest {
 	info := &img.sys.info
 	m := &manifest{
 		Image: name, Board: b.board.Name, Arch: b.board.Arch, Version: b.opts.Version, Kernel: info.KernelVersion,
+		Serial: b.opts.Serial, MinimumSerial: b.opts.MinimumSerial, Kubernetes: info.Kubernetes, Keys: []string{},
 		Cmdline: img.cmdline, Kargs: append([]string{}, b.opts.Kargs...), RootHash: hex.EncodeToString(info.Tree.RootHash[:]),
 		DiskSize: img.diskSize, Config: img.configured, Packages: info.Packages,
 		Root:    rootManifest{Format: info.RootFormat, Filesystem: info.RootSize, WithVerity: info.Tree.Size},
@@ -439,6 +499,9 @@ func (b *builder) manifest(img *image, name string) *manifest {
 		Files:   append([]addedFile{}, info.Added...),
 		Images:  []imageInfo{},
 		Applied: []part{},
+	}
+	for _, k := range b.keys {
+		m.Keys = append(m.Keys, k.String())
 	}
 	of := img.sys.part
 	m.Parts = append([]part{of("root", rootFile), of("kernel", kernelFile), of("initramfs", initrdFile)}, img.parts...)

@@ -87,7 +87,7 @@ func standIns(t *testing.T, arch string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		reftool.Missing(t, fmt.Errorf("go build cmd/pause: %v\n%s", err, out))
 	}
-	for _, name := range []string{"init", "node", "runc", "containerd-shim-runc-v2", "bridge", "host-local", "loopback", "portmap", "traefik"} {
+	for _, name := range []string{"init", "node", "machined", "runc", "containerd-shim-runc-v2", "bridge", "host-local", "loopback", "portmap", "traefik"} {
 		if err := os.Link(pause, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := Options{
-		Board: board.Name, Version: "1.2.3", ConfigPath: newConfig(t), Programs: standIns(t, board.Arch),
+		Board: board.Name, Version: "1.2.3", Serial: 7, MinimumSerial: 5, ConfigPath: newConfig(t), Programs: standIns(t, board.Arch),
 		AllowMoved:  true, // what is tested is the builder, not the mirror's age
 		EmbedImages: []string{app, oci.BusyboxRef}, Manifests: []string{manifest}, Kargs: []string{"mitigations=off"},
 		Modules: []string{"i2c-dev", "fs/minix"},
@@ -250,6 +250,7 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 	})
 	checkImage(t, first.Out)
 	t.Run("formats", func(t *testing.T) { formats(t, first, second) })
+	t.Run("bundle", func(t *testing.T) { bundles(t, first, second) })
 	t.Run("disk full", func(t *testing.T) { diskFull(t, first) })
 	t.Run("cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -272,8 +273,9 @@ func TestBuildTwiceGivesSameBytes(t *testing.T) {
 	})
 }
 
-// checkImage runs the reference tools on an image and its parts.
-func checkImage(t *testing.T, image string) {
+// readManifest reads what lies beside an image.
+func readManifest(t *testing.T, image string) manifest {
+	t.Helper()
 	text, err := os.ReadFile(strings.TrimSuffix(image, ".img") + ".manifest.json")
 	if err != nil {
 		t.Fatal(err)
@@ -282,6 +284,12 @@ func checkImage(t *testing.T, image string) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// checkImage runs the reference tools on an image and its parts.
+func checkImage(t *testing.T, image string) {
+	m := readManifest(t, image)
 	extract := func(t *testing.T, name string, size int64) string {
 		for _, p := range m.Layout {
 			if p.Name != name {
@@ -321,7 +329,7 @@ func checkImage(t *testing.T, image string) {
 		run(t, "fsck.vfat", "-n", esp)
 		out := run(t, "mdir", "mtools", "-b", "-/", "-i", esp, "::/")
 		for _, want := range []string{
-			"EFI/BOOT/BOOTX64.EFI", "EFI/Linux/keelson_1.2.3.efi", "loader/loader.conf", config.FileName, config.SecretsName,
+			"EFI/BOOT/BOOTX64.EFI", "EFI/Linux/keelson_1_a.efi", "loader/loader.conf", config.FileName, config.SecretsName,
 			"images/app.tar", "images/busybox.tar", "manifests/app.yaml",
 		} {
 			if !strings.Contains(strings.ToLower(out), strings.ToLower(want)) {
@@ -329,7 +337,7 @@ func checkImage(t *testing.T, image string) {
 			}
 		}
 		uki := filepath.Join(t.TempDir(), "uki.efi")
-		run(t, "mcopy", "mtools", "-i", esp, "::EFI/Linux/keelson_1.2.3.efi", uki)
+		run(t, "mcopy", "mtools", "-i", esp, "::EFI/Linux/keelson_1_a.efi", uki)
 		sections := run(t, "objdump", "binutils", "-h", uki)
 		for _, want := range []string{".osrel", ".cmdline", ".uname", ".linux", ".initrd", ".sbat"} {
 			if !strings.Contains(sections, want) {
@@ -344,8 +352,11 @@ func checkImage(t *testing.T, image string) {
 		if !strings.Contains(list, "\ninit\n") || !strings.Contains(list, "modules.dep\n") {
 			t.Errorf("no init and modules.dep in the initramfs:\n%s", list)
 		}
-		if line := run(t, "objdump", "binutils", "-s", "-j", ".cmdline", uki); !strings.Contains(line, "roothash") {
-			t.Errorf("no roothash in the UKI's command line:\n%s", line)
+		if line := string(ukiSection(t, uki, ".cmdline")); line != m.Cmdline {
+			t.Errorf("the UKI's command line is %q, that in the manifest %q", line, m.Cmdline)
+		}
+		if text := string(ukiSection(t, uki, ".osrel")); strings.Contains(text, "VERSION") || strings.Contains(text, m.Version) {
+			t.Errorf("the UKI's os-release has a version, by which systemd-boot would sort: %q", text)
 		}
 	})
 	t.Run("veritysetup", func(t *testing.T) {
@@ -359,8 +370,13 @@ func checkImage(t *testing.T, image string) {
 			run(t, "fsck.erofs", root)
 		}
 	})
-	if !strings.Contains(m.Cmdline, "mitigations=off") {
-		t.Errorf("command line %q lacks the --karg", m.Cmdline)
+	for _, want := range []string{" mitigations=off", " keelson.board=pc ", " keelson.version=1.2.3 ", " keelson.serial=7:5 ", " keelson.keys=" + strings.Join(m.Keys, ",") + " "} {
+		if !strings.Contains(m.Cmdline, want) {
+			t.Errorf("command line %q lacks %q", m.Cmdline, want)
+		}
+	}
+	if len(m.Keys) != 2 || m.Serial != 7 || m.MinimumSerial != 5 {
+		t.Errorf("manifest has keys %q, serial %d and minimum %d, want the cluster's two, 7 and 5", m.Keys, m.Serial, m.MinimumSerial)
 	}
 }
 
@@ -528,6 +544,12 @@ func TestBuildRefusesBadInputBeforeLongWork(t *testing.T) {
 		{"broken manifest", Options{Board: "pc", Out: out, Manifests: []string{write("y.yaml", "a: [\n")}}, func(error) bool { return true }, "y.yaml"},
 		{"manifest name", Options{Board: "pc", Out: out, Manifests: []string{write("x.txt", "apiVersion: v1\nkind: A\n")}}, func(error) bool { return true }, ".yaml"},
 		{"own root hash", Options{Board: "pc", Out: out, Kargs: []string{"roothash=00"}}, func(error) bool { return true }, "roothash"},
+		{"own keys", Options{Board: "pc", Out: out, Kargs: []string{"keelson.keys=x"}}, func(error) bool { return true }, "--trust"},
+		{"version", Options{Board: "pc", Out: out, Version: "1 2"}, func(error) bool { return true }, `--version "1 2"`},
+		{"serial", Options{Board: "pc", Out: out, Serial: -1}, func(error) bool { return true }, "--serial -1"},
+		{"minimum serial", Options{Board: "pc", Out: out, Serial: 3, MinimumSerial: 4}, func(error) bool { return true }, "--minimum-serial 4"},
+		{"no key there", Options{Board: "pc", Out: out, TrustKeys: []string{filepath.Join(dir, "no.pub")}}, func(err error) bool { return errors.Is(err, fs.ErrNotExist) }, "--trust"},
+		{"no key in it", Options{Board: "pc", Out: out, TrustKeys: []string{write("bad.pub", "x")}}, func(error) bool { return true }, "bad.pub"},
 		{"compression", Options{Board: "pc", Out: out, Compress: "gz"}, func(error) bool { return true }, "zst"},
 		{"format", Options{Board: "pc", Out: out, Format: "iso"}, func(err error) bool { return errors.Is(err, vmimage.ErrFormat) }, "read-only"},
 		{"format of a name", Options{Board: "pc", Out: filepath.Join(dir, "a.vdi")}, func(err error) bool { return errors.Is(err, vmimage.ErrFormat) }, "vmdk"},
@@ -542,7 +564,9 @@ func TestBuildRefusesBadInputBeforeLongWork(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.o.CacheDir = t.TempDir()
-			tt.o.Version = "1"
+			if tt.o.Version == "" {
+				tt.o.Version = "1"
+			}
 			_, err := Build(context.Background(), tt.o)
 			if err == nil || !tt.want(err) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("Build = %v, want an error with %q", err, tt.text)

@@ -52,16 +52,22 @@ func (b *builder) efiFiles(img *image) error {
 	img.esp = append(img.esp,
 		img.sys.file("EFI/BOOT/"+efiNames[b.board.Arch].fallback, loaderFile),
 		dataFile("loader/loader.conf", []byte("timeout 0\neditor no\n")))
-	img.slot = append(img.slot, dataFile("EFI/Linux/"+b.ukiName(), data))
+	img.slot = append(img.slot, dataFile(ukiPath, data))
 	return nil
 }
 
-// ukiName is the UKI's file name: without a counter, so it counts as good.
-func (b *builder) ukiName() string { return "keelson_" + b.opts.Version + ".efi" }
+// ukiPath is the UKI of slot a of a new disk: the first generation, and without a counter, so it counts as good.
+// systemd-boot and package upgrade/bootcontrol take the highest generation that is not bad for the next to boot.
+const ukiPath = "EFI/Linux/keelson_1_a.efi"
+
+// ukiRelease is the UKI's section .osrel. It is the same for all versions, for systemd-boot would sort entries by a version
+// here before it looks at their names, and a version that is called off could win over the one that is good.
+// Source: sd-boot(7), "Entry sorting".
+const ukiRelease = "ID=keelson\nNAME=\"Keelson\"\nPRETTY_NAME=\"Keelson\"\n"
 
 func (b *builder) makeUKI(img *image) ([]byte, error) {
-	p := uki.Parts{Cmdline: img.cmdline, Uname: img.sys.info.KernelVersion}
-	for name, to := range map[string]*[]byte{stubFile: &p.Stub, releaseFile: &p.OSRelease, initrdFile: &p.Initrd, kernelFile: &p.Linux} {
+	p := uki.Parts{Cmdline: img.cmdline, Uname: img.sys.info.KernelVersion, OSRelease: []byte(ukiRelease)}
+	for name, to := range map[string]*[]byte{stubFile: &p.Stub, initrdFile: &p.Initrd, kernelFile: &p.Linux} {
 		data, err := img.sys.read(name)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"path"
 
 	"github.com/keelson-os/keelson/imagebuilder/uboot"
+	"github.com/keelson-os/keelson/upgrade/bootcontrol/ubootenv"
 )
 
 // ubootFiles puts the boot script, the slot's folder and the first boot state where U-Boot looks for them.
@@ -16,7 +17,7 @@ func (b *builder) ubootFiles(img *image) error {
 	if err != nil {
 		return err
 	}
-	if img.bootState, err = uboot.State(); err != nil {
+	if img.bootState, err = ubootenv.New(); err != nil {
 		return err
 	}
 	img.note("boot script", script)

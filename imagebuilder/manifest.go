@@ -10,26 +10,30 @@ import (
 
 // manifest describes an image in a file beside it. It depends on the image's content alone.
 type manifest struct {
-	Image    string         `json:"image"` // file name
-	Format   vmimage.Format `json:"format"`
-	Board    string         `json:"board"`
-	Arch     string         `json:"arch"`
-	Version  string         `json:"version"`
-	Kernel   string         `json:"kernel"`
-	Cmdline  string         `json:"cmdline"`
-	Kargs    []string       `json:"kargs"`   // of --karg
-	Modules  []addedModule  `json:"modules"` // of --module, and of the board's modules.load
-	Files    []addedFile    `json:"files"`   // of --file, --overlay and the board
-	RootHash string         `json:"rootHash"`
-	DiskSize int64          `json:"diskSize"`
-	File     *fileInfo      `json:"compressed,omitempty"` // of the .zst
-	Root     rootManifest   `json:"root"`
-	Parts    []part         `json:"parts"`
-	Config   bool           `json:"config"` // a configuration is embedded; nothing of it is said here
-	Images   []imageInfo    `json:"images"`
-	Applied  []part         `json:"manifests"`
-	Packages []packageInfo  `json:"packages"`
-	Layout   []partition    `json:"partitions"`
+	Image         string         `json:"image"` // file name
+	Format        vmimage.Format `json:"format"`
+	Board         string         `json:"board"`
+	Arch          string         `json:"arch"`
+	Version       string         `json:"version"`
+	Serial        int64          `json:"serial"`
+	MinimumSerial int64          `json:"minimumSerial"`
+	Kubernetes    string         `json:"kubernetes"`
+	Keys          []string       `json:"keys"` // minisign public keys whose bundles are taken
+	Kernel        string         `json:"kernel"`
+	Cmdline       string         `json:"cmdline"`
+	Kargs         []string       `json:"kargs"`   // of --karg
+	Modules       []addedModule  `json:"modules"` // of --module, and of the board's modules.load
+	Files         []addedFile    `json:"files"`   // of --file, --overlay and the board
+	RootHash      string         `json:"rootHash"`
+	DiskSize      int64          `json:"diskSize"`
+	File          *fileInfo      `json:"compressed,omitempty"` // of the .zst
+	Root          rootManifest   `json:"root"`
+	Parts         []part         `json:"parts"`
+	Config        bool           `json:"config"` // a configuration is embedded; nothing of it is said here
+	Images        []imageInfo    `json:"images"`
+	Applied       []part         `json:"manifests"`
+	Packages      []packageInfo  `json:"packages"`
+	Layout        []partition    `json:"partitions"`
 }
 
 type rootManifest struct {

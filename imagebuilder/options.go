@@ -10,7 +10,13 @@ import (
 // Options say what to build.
 type Options struct {
 	Board   string // name of a board
-	Version string // Keelson's, for os-release and the UKI's name
+	Version string // Keelson's, at most 64 of: letters, digits, ".", "+", "~", "_" and "-"
+	// Serial numbers what is built, for the protection from going back: not negative. MinimumSerial is the lowest serial of
+	// what may replace it, on a node that runs it.
+	Serial, MinimumSerial int64
+	// TrustKeys are files with minisign public keys: whose bundles a node that runs what is built will take. The keys
+	// beside ConfigPath (config.ReleasePublic, config.NextReleasePublic) are taken as well.
+	TrustKeys []string
 	// Out is the image's file. With Compress, or if it ends in ".zst", the image is written
 	// compressed, to a name that ends in ".zst".
 	Out      string

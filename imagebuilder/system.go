@@ -29,17 +29,17 @@ import (
 	"github.com/keelson-os/keelson/imagebuilder/tree"
 	"github.com/keelson-os/keelson/imagebuilder/verity"
 	"github.com/keelson-os/keelson/imagebuilder/vmimage"
+	"github.com/keelson-os/keelson/upgrade/bundle"
 )
 
 // systemFormat changes when the files of a cached system change their meaning.
-const systemFormat = "3"
+const systemFormat = "4"
 
 // Files of a system in the cache.
 const (
 	rootFile    = "root.img" // filesystem, verity superblock and tree
 	initrdFile  = "initrd.img"
 	kernelFile  = "vmlinuz"
-	releaseFile = "os-release"
 	busyboxFile = "busybox.tar"
 	sbomFile    = "spdx.json"
 	infoFile    = "system.json" // written last
@@ -56,6 +56,7 @@ type systemInfo struct {
 	Key           string
 	Epoch         time.Time
 	KernelVersion string
+	Kubernetes    string // version in the node's program, as kubernetesVersion
 	RootFormat    string
 	RootSize      int64 // of the filesystem alone, bytes
 	Tree          verity.Tree
@@ -88,6 +89,7 @@ type builder struct {
 	traefik  bool // the root has Traefik's image
 	format   vmimage.Format
 	added    added
+	keys     []bundle.PublicKey // whose bundles a node that runs this will take
 }
 
 // path returns the file of a system.
@@ -297,6 +299,9 @@ func (b *builder) makeSystem(ctx context.Context, dir, key string, set *pkgs.Set
 	if err := b.makeRoot(ctx, s, set, modules); err != nil {
 		return err
 	}
+	if s.info.Kubernetes, err = b.kubernetesVersion(); err != nil {
+		return err
+	}
 
 	b.progress.Step("making the initramfs", 0)
 	in := initramfs.Input{Board: b.board, Modules: modules, Init: filepath.Join(b.opts.Programs, "init"), Version: b.opts.Version}
@@ -362,11 +367,6 @@ func (b *builder) makeRoot(ctx context.Context, s *system, set *pkgs.Set, module
 	laid, err := extra.Lay(root, b.added.layers)
 	if err != nil {
 		return err
-	}
-	if e, ok := root.Get("usr/lib/os-release"); ok {
-		if err := os.WriteFile(s.path(releaseFile), e.Data, 0o644); err != nil {
-			return err
-		}
 	}
 	sums, err := root.Sums()
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/keelson-os/keelson/upgrade/bootcontrol/grubenv"
 )
 
 // bootCfg is the script in the memory disk. GRUB's full parser reads it.
@@ -60,7 +62,7 @@ func Make(ctx context.Context, command Command, dir string, d Disk, epoch time.T
 	if err != nil {
 		return Images{}, err
 	}
-	disk, err := archive("boot.cfg", []byte(text), epoch)
+	disk, err := grubenv.Archive("boot.cfg", []byte(text), epoch)
 	if err != nil {
 		return Images{}, err
 	}
@@ -115,7 +117,7 @@ func script(d Disk) (string, error) {
 	}
 	text := strings.NewReplacer(
 		"@ESP@", strconv.Itoa(d.ESP), "@STATE@", strconv.Itoa(d.BootState), "@ROOT_A@", strconv.Itoa(d.RootA), "@ROOT_B@", strconv.Itoa(d.RootB),
-		"@COMMITTED@", strconv.Itoa(StateSector+committedSector), "@TRIAL@", trialName, "@COPY@", strconv.Itoa(StateSector+copySector),
+		"@COMMITTED@", strconv.Itoa(grubenv.CommittedSector), "@TRIAL@", grubenv.TrialName, "@COPY@", strconv.Itoa(grubenv.CopySector),
 		"@HEADER@", strconv.Itoa(SectionAt/sectorSize),
 	).Replace(bootCfg)
 	if strings.Contains(text, "@") {

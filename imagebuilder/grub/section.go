@@ -3,6 +3,8 @@ package grub
 import (
 	"fmt"
 	"strings"
+
+	"github.com/keelson-os/keelson/upgrade/bootcontrol/grubenv"
 )
 
 // SectionName is the name of the section in a UKI.
@@ -57,7 +59,7 @@ func Section(i Image) ([]byte, error) {
 		return nil, fmt.Errorf("grub: top block of %d bytes, want %d", len(i.Top), TopSize)
 	}
 	const scriptAt = SectionAt/sectorSize + headerSectors
-	header, err := Block(Variable{"grub_script", fmt.Sprintf("%d+%d", scriptAt, scriptSectors)})
+	header, err := grubenv.Block(grubenv.Variable{Name: "grub_script", Value: fmt.Sprintf("%d+%d", scriptAt, scriptSectors)})
 	if err != nil {
 		return nil, err
 	}

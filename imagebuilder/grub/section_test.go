@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/keelson-os/keelson/upgrade/bootcontrol/grubenv"
 )
 
 func testImage() Image {
@@ -24,8 +26,8 @@ func TestSectionHasHeaderScriptAndTopBlockInTheirSectors(t *testing.T) {
 	if len(got) != SectionSize {
 		t.Fatalf("Section has %d bytes, want %d", len(got), SectionSize)
 	}
-	header, err := variables(got[:512])
-	if want := []Variable{{"grub_script", "513+8"}}; err != nil || !slices.Equal(header, want) {
+	header, err := grubenv.Variables(got[:512])
+	if want := []grubenv.Variable{{Name: "grub_script", Value: "513+8"}}; err != nil || !slices.Equal(header, want) {
 		t.Errorf("header: %q, %v, want %q", header, err, want)
 	}
 	text := string(got[512 : 9*512])

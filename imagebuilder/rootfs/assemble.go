@@ -42,6 +42,7 @@ const ImagesDir = "usr/share/keelson/images"
 var programs = []struct{ name, path string }{
 	{"init", "init"},
 	{"node", "usr/bin/node"},
+	{"machined", "usr/bin/machined"},
 	{"runc", "usr/bin/runc"},
 	{"containerd-shim-runc-v2", "usr/bin/containerd-shim-runc-v2"},
 	{"bridge", "opt/cni/bin/bridge"},

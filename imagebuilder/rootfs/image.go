@@ -31,7 +31,10 @@ const (
 )
 
 // writerVersion is part of the cache key: it changes when the arguments of the writers below do.
-const writerVersion = "1"
+const writerVersion = "2"
+
+// squashBlock is how much of a file squashfs compresses as one, bytes.
+const squashBlock = 256 << 10
 
 // ImageOptions say how WriteImage writes.
 type ImageOptions struct {
@@ -154,10 +157,11 @@ func write(ctx context.Context, t *tree.Tree, sums map[string]tree.Sum, o ImageO
 	epoch := strconv.FormatInt(o.Epoch.Unix(), 10)
 	switch o.Format {
 	case Squashfs:
-		// Measured on the real root; see docs/architecture.md. -no-xattrs: a tar archive of ours has none.
+		// Measured on the real root; see docs/architecture.md. Data is written in the order of the archive.
+		// -no-xattrs: a tar archive of ours has none.
 		// -noappend, for the output file exists. -default-* is what directories not in the archive would get.
 		cmd = o.Tools.Command(ctx, "mksquashfs", "-", out, "-tar", "-noappend", "-no-progress", "-quiet", "-no-xattrs",
-			"-comp", "zstd", "-Xcompression-level", "15", "-b", "131072", "-mkfs-time", epoch, "-all-time", epoch,
+			"-comp", "zstd", "-Xcompression-level", "15", "-b", strconv.Itoa(squashBlock), "-mkfs-time", epoch, "-all-time", epoch,
 			"-default-mode", "0755", "-default-uid", "0", "-default-gid", "0", "-exports")
 		if o.threads > 0 {
 			cmd.Args = append(cmd.Args, "-processors", strconv.Itoa(o.threads))
@@ -182,7 +186,7 @@ func write(ctx context.Context, t *tree.Tree, sums map[string]tree.Sum, o ImageO
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("write the root as %s: %w", o.Format, err)
 	}
-	terr := errors.Join(t.WriteTar(in, o.Epoch), in.Close())
+	terr := errors.Join(t.WriteTar(in, o.Epoch, stability), in.Close())
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("write the root as %s: %w: %s", o.Format, err, strings.TrimSpace(text.String()))
 	}

@@ -90,12 +90,17 @@ func standIns(t *testing.T) string {
 
 func assemble(t *testing.T, o *opened) *tree.Tree {
 	t.Helper()
+	return assembleVersion(t, o, "1.2.3")
+}
+
+func assembleVersion(t *testing.T, o *opened, version string) *tree.Tree {
+	t.Helper()
 	archive := filepath.Join(t.TempDir(), "archive")
 	if err := os.WriteFile(archive, []byte("an archive"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	tr, err := Assemble(context.Background(), Input{Board: o.board, Packages: o.set, Modules: o.modules, Programs: standIns(t),
-		Version: "1.2.3", Images: map[string]string{"pause.tar": archive}})
+		Version: version, Images: map[string]string{"pause.tar": archive}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,6 +318,37 @@ func checkSquashfs(t *testing.T, file string, o *opened) {
 	}
 	if out, err := o.set.Tools().Command(context.Background(), "unsquashfs", "-d", filepath.Join(t.TempDir(), "out"), "-no-progress", file, "etc", "usr/lib/os-release").CombinedOutput(); err != nil {
 		t.Errorf("unsquashfs: %v: %s", err, out)
+	}
+}
+
+// TestANewVersionLeavesMostBlocksInPlace writes two roots that differ in their version, which has another length: all
+// that comes before the programs must be the same bytes at the same place.
+func TestANewVersionLeavesMostBlocksInPlace(t *testing.T) {
+	o := open(t, "pc")
+	var images [2][]byte
+	for i, version := range []string{"0.9.0", "0.10.0-with-a-longer-name"} {
+		tr := assembleVersion(t, o, version)
+		sums, err := tr.Sums()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("TMPDIR", t.TempDir())
+		img, err := WriteImage(context.Background(), tr, sums, ImageOptions{Epoch: o.set.Epoch(), Tools: o.set.Tools()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if images[i], err = os.ReadFile(img.File); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const block = 4096
+	a, b := images[0], images[1]
+	same := block // the first block has the length and the places of the tables
+	for same+block <= min(len(a), len(b)) && bytes.Equal(a[same:same+block], b[same:same+block]) {
+		same += block
+	}
+	if same < len(b)*8/10 {
+		t.Errorf("%d of %d bytes are in place, want 80 %%", same, len(b))
 	}
 }
 

@@ -96,10 +96,10 @@ func TestDigestDependsOnContentsAlone(t *testing.T) {
 func TestTarIsReadBackAndHasNothingOfTheHost(t *testing.T) {
 	epoch := time.Unix(1_700_000_000, 0)
 	var one, two bytes.Buffer
-	if err := sample(t, 0, 1, 2, 3, 4).WriteTar(&one, epoch); err != nil {
+	if err := sample(t, 0, 1, 2, 3, 4).WriteTar(&one, epoch, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := sample(t, 4, 3, 2, 1, 0).WriteTar(&two, epoch); err != nil {
+	if err := sample(t, 4, 3, 2, 1, 0).WriteTar(&two, epoch, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(one.Bytes(), two.Bytes()) {
@@ -128,6 +128,41 @@ func TestTarIsReadBackAndHasNothingOfTheHost(t *testing.T) {
 	}
 	if n != 9 {
 		t.Errorf("got %d members, want 9", n)
+	}
+}
+
+func TestTarIsOrderedByRankThenByPath(t *testing.T) {
+	tr := New()
+	for _, name := range []string{"a/1", "a/2", "b/1", "c"} {
+		if err := tr.AddData(name, 0o644, []byte(name), Origin{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out bytes.Buffer
+	if err := tr.WriteTar(&out, time.Unix(0, 0), func(e *Entry) int {
+		switch {
+		case e.Mode.IsDir():
+			return -1
+		case e.Path == "a/1":
+			return 1
+		}
+		return 0
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for r := tar.NewReader(&out); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, h.Name)
+	}
+	if want := []string{"./", "./a/", "./b/", "./a/2", "./b/1", "./c", "./a/1"}; !slices.Equal(got, want) {
+		t.Errorf("archive has %q, want %q", got, want)
 	}
 }
 
@@ -167,7 +202,7 @@ func TestContentThatCannotBeReadIsAnError(t *testing.T) {
 	if _, err := tr.Sums(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Sums = %v, want fs.ErrNotExist", err)
 	}
-	if err := tr.WriteTar(io.Discard, time.Unix(0, 0)); !errors.Is(err, fs.ErrNotExist) {
+	if err := tr.WriteTar(io.Discard, time.Unix(0, 0), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("WriteTar = %v, want fs.ErrNotExist", err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package uboot makes what U-Boot reads: the boot script, boot.env and the blocks of boot state.
+// Package uboot makes what U-Boot reads: the boot script and boot.env.
 //
 // U-Boot's standard boot finds boot.scr in the root of the FAT partition. The script chooses a slot by the
 // blocks of the bootstate area, loads the slot's kernel, initramfs, arguments and device tree from its folder,
@@ -10,17 +10,7 @@
 //	slot-a/boot.env       one line, keelson_args= and the kernel command line
 //	slot-a/dtb/VENDOR/…   device trees, where U-Boot was not given one by the firmware before it
 //
-// The bootstate area is 1 MiB at byte 15 MiB of the disk, on every board, whatever the partition table:
+// The blocks of boot state are described in package upgrade/bootcontrol/ubootenv.
 //
-//	sector (of 512 bytes)  from 15 MiB on
-//	 0…7    the committed block: ab_default=SLOT, ab_gen=N       written by the node only
-//	 8…15   the trial block: ab_try=SLOT, ab_left=0…3, ab_tgen=N  armed by the node, counted down by the script
-//	16…23   a copy of the committed block, read when the first one is damaged
-//
-// A block is what "env import -c" takes with size 0x1000: CRC-32 (IEEE, little endian) of the 4092 bytes behind it, then
-// NAME=VALUE, each with a NUL, and one more NUL; the rest are zeros. A trial counts only while its ab_tgen is the committed block's
-// ab_gen, so that committing anything ends every trial; a damaged trial block means the default slot. So a
-// power cut at any point of a write boots one slot or the other, and never counts upwards.
-//
-// Sources: U-Boot documentation "Standard boot", "env command"; include/image.h (legacy image), env/common.c (block).
+// Sources: U-Boot documentation "Standard boot", "env command"; include/image.h (legacy image).
 package uboot

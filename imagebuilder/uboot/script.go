@@ -10,20 +10,18 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/boards"
+	"github.com/keelson-os/keelson/upgrade/bootcontrol/ubootenv"
 )
 
 //go:embed boot.cmd
 var bootCmd string
-
-// StateSector is where the bootstate area begins: the disk's sector (512 bytes) at 15 MiB.
-const StateSector = 15 << 20 / 512
 
 // Script returns boot.scr for a board. Its time is epoch.
 func Script(u *boards.UBoot, epoch time.Time) ([]byte, error) {
 	text := strings.NewReplacer(
 		"@KERNEL@", hex(u.Kernel), "@INITRD@", hex(u.Initrd), "@FDT@", hex(u.FDT), "@SCRATCH@", hex(u.Scratch),
 		"@DEVICE_TREE@", u.DeviceTree,
-		"@COMMITTED@", fmt.Sprintf("%#x", StateSector), "@TRIAL@", fmt.Sprintf("%#x", StateSector+8), "@COPY@", fmt.Sprintf("%#x", StateSector+16),
+		"@COMMITTED@", fmt.Sprintf("%#x", ubootenv.CommittedSector), "@TRIAL@", fmt.Sprintf("%#x", ubootenv.TrialSector), "@COPY@", fmt.Sprintf("%#x", ubootenv.CopySector),
 	).Replace(bootCmd)
 	if strings.Contains(text, "@") {
 		return nil, errors.New("uboot: BUG: boot.cmd has a placeholder that nobody fills in")

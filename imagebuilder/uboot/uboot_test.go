@@ -2,8 +2,6 @@ package uboot
 
 import (
 	"bytes"
-	"encoding/binary"
-	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,54 +62,6 @@ func TestScriptHasNoCommentInsideALine(t *testing.T) {
 		if at := strings.IndexByte(line, '#'); at > 0 && strings.TrimSpace(line[:at]) != "" {
 			t.Errorf("line %d: %q: U-Boot's shell takes comments at the start of a word only; keep them on their own lines", i+1, line)
 		}
-	}
-}
-
-func TestBlockIsWhatMkenvimageMakes(t *testing.T) {
-	mkenvimage := reftool.Need(t, "mkenvimage", "u-boot-tools")
-	got, err := Block(Variable{"ab_default", "a"}, Variable{"ab_gen", "1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "in"), []byte("ab_default=a\nab_gen=1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(mkenvimage, "-s", "0x1000", "-p", "0x00", "-o", filepath.Join(dir, "out"), filepath.Join(dir, "in"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("mkenvimage: %v\n%s", err, out)
-	}
-	want, err := os.ReadFile(filepath.Join(dir, "out"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("Block = % x…, mkenvimage makes % x…", got[:32], want[:32])
-	}
-}
-
-func TestBlockRefusesWhatItCannotHold(t *testing.T) {
-	for _, v := range []Variable{{"", "x"}, {"a=b", "x"}, {"a", "x\x00"}, {"a", strings.Repeat("x", BlockSize-7)}} {
-		if _, err := Block(v); err == nil {
-			t.Errorf("Block(%.20q) = nil, want an error", v)
-		}
-	}
-	if _, err := Block(Variable{"a", strings.Repeat("x", BlockSize-8)}); err != nil {
-		t.Errorf("Block of all it can hold: %v", err)
-	}
-}
-
-func TestANewDiskHasSlotACommittedTwiceAndNoTrial(t *testing.T) {
-	s, err := State()
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, trial, second := s[:BlockSize], s[BlockSize:2*BlockSize], s[2*BlockSize:]
-	if !bytes.Equal(first, second) || !bytes.Equal(first[4:24], []byte("ab_default=a\x00ab_gen=1")[:20]) {
-		t.Errorf("committed blocks: %q, %q", first[:32], second[:32])
-	}
-	if binary.LittleEndian.Uint32(trial) == crc32.ChecksumIEEE(trial[4:]) {
-		t.Error("the trial block of a new disk has a valid checksum")
 	}
 }
 

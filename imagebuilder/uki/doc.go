@@ -5,7 +5,7 @@
 // and in memory, none is replaced or moved, nothing is signed. Section names and meaning
 // are those of UAPI.5:
 //
-//	.osrel    /etc/os-release of the image, text
+//	.osrel    text in the form of os-release(5), for the boot menu
 //	.cmdline  kernel command line, text
 //	.uname    kernel release (uname -r), text
 //	.initrd   initramfs

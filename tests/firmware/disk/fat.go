@@ -24,6 +24,7 @@ type FAT struct {
 	root    uint32 // FAT32: first cluster of the root
 	rootAt  int64  // FAT16: bytes in the partition
 	rootLen int64
+	unequal bool
 }
 
 // ErrNotFAT means that a partition has no file system that this reader, and firmware, would take for FAT16 or FAT32.
@@ -35,8 +36,7 @@ var ErrFolder = errors.New("is a folder")
 // maxTable bounds the file allocation table: 64 MiB is a FAT32 of 512 GiB with clusters of 32 KiB.
 const maxTable = 64 << 20
 
-// OpenFAT opens the file system of a partition. All copies of the allocation table must be equal, and both file
-// allocation tables, the data and the partition must fit each other.
+// OpenFAT opens the file system of a partition. The file allocation tables, the data and the partition must fit each other.
 func OpenFAT(image io.ReaderAt, p Partition) (*FAT, error) {
 	b := make([]byte, SectorSize)
 	if _, err := image.ReadAt(b, p.Start); err != nil {
@@ -90,11 +90,16 @@ func OpenFAT(image io.ReaderAt, p Partition) (*FAT, error) {
 			return nil, fmt.Errorf("partition %d: allocation table: %w", p.Number, err)
 		}
 	}
-	if fats == 2 && !bytes.Equal(f.table, other) {
-		return refuse("the two allocation tables differ")
-	}
+	f.unequal = fats == 2 && !bytes.Equal(f.table, other)
 	return f, nil
 }
+
+// Unequal says whether the two allocation tables differ, as between two writes. Firmware and boot loaders read the first;
+// checkers complain.
+func (f *FAT) Unequal() bool { return f.unequal }
+
+// Unequal is the fault of a disk whose allocation tables differ.
+const Unequal = "the two allocation tables differ"
 
 // FAT32 says whether it is FAT32; else it is FAT16.
 func (f *FAT) FAT32() bool { return f.wide }

@@ -46,6 +46,9 @@ func Check(image io.ReaderAt, size int64, m Model) (firmware.Report, error) {
 		r.Faultf("%v", err)
 		return r, nil
 	}
+	if fat.Unequal() {
+		r.Faultf("%s", disk.Unequal)
+	}
 	c := parseConfig(fat.ReadFile, m)
 	programs(&r, fat, c, m)
 	loader := "start.elf"

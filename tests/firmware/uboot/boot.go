@@ -27,6 +27,9 @@ func Start(d *disk.Overlay, size int64, m Machine) (firmware.Report, error) {
 		switch f, err := disk.OpenFAT(d, p); {
 		case err == nil:
 			u.fats[p.Number] = f
+			if f.Unequal() {
+				r.Faultf("%s", disk.Unequal)
+			}
 		case p.Type == disk.TypeESP || p.Type == disk.TypeFAT32 || p.Type == disk.TypeFAT32LBA:
 			r.Faultf("%v", err)
 		}

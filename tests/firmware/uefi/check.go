@@ -60,6 +60,9 @@ func Check(image io.ReaderAt, size int64, arch Arch) (firmware.Report, error) {
 		r.Faultf("%v", err)
 		return r, nil
 	}
+	if fat.Unequal() {
+		r.Faultf("%s", disk.Unequal)
+	}
 	loader := "EFI/BOOT/BOOT" + arch.Suffix + ".EFI"
 	data, err := fat.ReadFile(loader)
 	if err != nil {
@@ -89,6 +92,8 @@ type uki struct {
 	file             string // path
 	name             string // without counter
 	left             int    // tries left; -1 without a counter
+	done             int    // tries done
+	key              string
 	version, cmdline string
 	initrd           bool
 }
@@ -103,13 +108,18 @@ func ukis(r *firmware.Report, fat *disk.FAT, arch Arch) {
 	for _, n := range names {
 		m := counter.FindStringSubmatch(strings.ToLower(n))
 		if m == nil {
-			r.Faultf("EFI/Linux/%s: is no .efi file", n)
+			r.Notef("EFI/Linux/%s: is no .efi file: systemd-boot passes over it", n)
 			continue
 		}
 		u := uki{file: "EFI/Linux/" + n, name: m[1], left: -1}
 		if m[2] != "" {
 			if u.left, err = strconv.Atoi(m[2]); err != nil {
 				r.Faultf("%s: %v", u.file, err)
+			}
+			if m[3] != "" {
+				if u.done, err = strconv.Atoi(m[3]); err != nil {
+					r.Faultf("%s: %v", u.file, err)
+				}
 			}
 		} else if strings.Contains(n, "+") {
 			r.Faultf("%s: the boot counter is not +LEFT or +LEFT-DONE", u.file)
@@ -129,10 +139,7 @@ func ukis(r *firmware.Report, fat *disk.FAT, arch Arch) {
 		r.Faultf("EFI/Linux: no unified kernel image")
 		return
 	}
-	// sd-boot(7), "Entry sorting": those without tries left last; then the higher version first.
-	slices.SortStableFunc(list, func(a, b uki) int {
-		return cmp.Or(cmp.Compare(b2i(a.left == 0), b2i(b.left == 0)), -cmp.Compare(a.version, b.version), -cmp.Compare(a.name, b.name))
-	})
+	slices.SortStableFunc(list, order)
 	first := list[0]
 	if first.left == 0 {
 		r.Faultf("%s: no tries are left, and there is no other entry", first.file)
@@ -141,6 +148,20 @@ func ukis(r *firmware.Report, fat *disk.FAT, arch Arch) {
 	if first.initrd {
 		r.Initrd = first.file
 	}
+}
+
+// order is how systemd-boot sorts its menu, the first of which it starts (sd-boot(7), "Entry sorting"; systemd 257,
+// boot_entry_compare): those without tries left last; by sort key, which comes before entries without one; the newer version, the newer
+// name, and then the one with more tries left first.
+func order(a, b uki) int {
+	c := cmp.Or(cmp.Compare(b2i(a.left == 0), b2i(b.left == 0)), cmp.Compare(b2i(a.key == ""), b2i(b.key == "")))
+	if c == 0 && a.key != "" {
+		c = cmp.Or(cmp.Compare(a.key, b.key), -compareVersions(a.version, b.version))
+	}
+	if c = cmp.Or(c, -compareVersions(a.name, b.name)); c == 0 && a.left >= 0 && b.left >= 0 {
+		c = cmp.Or(-cmp.Compare(a.left, b.left), cmp.Compare(a.done, b.done))
+	}
+	return c
 }
 
 func b2i(b bool) int {
@@ -195,10 +216,11 @@ func (u *uki) read(data []byte, arch Arch) error {
 			fields[k] = strings.Trim(v, `"'`)
 		}
 	}
-	// systemd-boot shows no entry without a name and a version (sd-boot's boot_entry_add_unified).
-	if err == nil && (fields["PRETTY_NAME"] == "" && fields["NAME"] == "" || fields["IMAGE_VERSION"] == "" && fields["VERSION"] == "" && fields["VERSION_ID"] == "" && fields["BUILD_ID"] == "") {
-		errs = append(errs, errors.New("section .osrel: no name or no version"))
+	// systemd-boot shows no entry without a name (systemd 257, bootspec_pick_name_version_sort_key).
+	if err == nil && cmp.Or(fields["PRETTY_NAME"], fields["IMAGE_ID"], fields["NAME"], fields["ID"]) == "" {
+		errs = append(errs, errors.New("section .osrel: no name"))
 	}
+	u.key = cmp.Or(fields["IMAGE_ID"], fields["ID"])
 	u.version = cmp.Or(fields["IMAGE_VERSION"], fields["VERSION"], fields["VERSION_ID"], fields["BUILD_ID"])
 	return errors.Join(errs...)
 }

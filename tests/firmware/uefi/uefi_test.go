@@ -123,7 +123,7 @@ func TestOneBrokenDetailIsOneFault(t *testing.T) {
 		{name: "no initrd", files: with("EFI/Linux/keelson_1.efi", unified(amd64, x86Kernel(), map[string][]byte{".initrd": nil})), want: "has no section .initrd"},
 		{name: "no kernel", files: with("EFI/Linux/keelson_1.efi", unified(amd64, []byte("x"), nil)), want: "section .linux"},
 		{name: "no x86 kernel", files: with("EFI/Linux/keelson_1.efi", unified(amd64, program(amd64, section{".text", make([]byte, 4096)}), nil)), want: "HdrS"},
-		{name: "no version", files: with("EFI/Linux/keelson_1.efi", unified(amd64, x86Kernel(), map[string][]byte{".osrel": []byte("NAME=x\n")})), want: "no name or no version"},
+		{name: "no name", files: with("EFI/Linux/keelson_1.efi", unified(amd64, x86Kernel(), map[string][]byte{".osrel": []byte("VERSION_ID=1\n")})), want: "no name"},
 		{name: "cut short", files: with("EFI/Linux/keelson_1.efi", unified(amd64, x86Kernel(), nil)[:2048]), want: "PE section"},
 		{name: "counter", files: with("EFI/Linux/keelson_2+x.efi", unified(amd64, x86Kernel(), nil)), want: "boot counter"},
 		{name: "entries of type 1", files: with("loader/entries/x.conf", []byte("title x")), want: "type 1"},
@@ -169,6 +169,19 @@ func TestEntryOrder(t *testing.T) {
 		}
 		if r.Kernel != "EFI/Linux/"+c.want || len(r.Faults) > 0 {
 			t.Errorf("%s: starts %s, want %s:\n%s", c.name, r.Kernel, c.want, r)
+		}
+	}
+}
+
+// Three tries of the newer entry, then the older one for good.
+func TestStartCountsTries(t *testing.T) {
+	entry := unified(amd64, x86Kernel(), map[string][]byte{".osrel": []byte("NAME=x\n")})
+	b := image(t, disk.TypeESP, map[string][]byte{"EFI/BOOT/BOOTX64.EFI": loader(amd64), "EFI/Linux/keelson_9_a.efi": entry, "EFI/Linux/keelson_10_b+3.efi": entry, "EFI/Linux/keelson_b.new": []byte("x")})
+	o := disk.NewOverlay(bytes.NewReader(b))
+	for i, want := range []string{"keelson_10_b+2-1.efi", "keelson_10_b+1-2.efi", "keelson_10_b+0-3.efi", "keelson_9_a.efi", "keelson_9_a.efi"} {
+		r, err := uefi.Start(o, int64(len(b)), uefi.AMD64)
+		if err != nil || len(r.Faults) > 0 || r.Kernel != "EFI/Linux/"+want || r.Initrd != r.Kernel {
+			t.Errorf("boot %d: %v, want %s:\n%s", i+1, err, want, r)
 		}
 	}
 }
