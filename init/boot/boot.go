@@ -51,6 +51,10 @@ const (
 // the kernel, are skipped.
 var modules = []string{"dm_mod", "dm_verity", "erofs", "squashfs", "efivarfs"}
 
+// keepers keep the last words of a kernel that panics from here on (pstore). Many machines have nothing to write them to,
+// which is no error.
+var keepers = []string{"efi_pstore", "ramoops"}
+
 // Run does the whole stage and ends in the root's /init. It does not return.
 func Run() {
 	err := mount.All(mount.Early())
@@ -136,6 +140,9 @@ func (s *stage) modules() (string, error) {
 	}
 	err = s.loader.LoadAll(modules)
 	n, cerr := s.loader.Coldplug("/sys")
+	for _, name := range keepers {
+		s.loader.Load(name)
+	}
 	if err := errors.Join(err, cerr); err != nil {
 		s.con.Printf("modules: %v", err) // the disk step fails if one of these was needed
 	}

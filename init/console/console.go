@@ -59,6 +59,7 @@ func terminals(sys, dev string) []io.Writer {
 	for _, name := range strings.Fields(string(active)) {
 		f, err := os.OpenFile(filepath.Join(dev, name), os.O_WRONLY|noctty, 0)
 		if err == nil {
+			noEcho(f)
 			ws = append(ws, f)
 		}
 	}
@@ -149,6 +150,20 @@ func (c *Console) Logf(format string, args ...any) {
 		c.log.send([]byte(line))
 	} else if len(c.early)+len(line) <= earlyMax {
 		c.early = append(c.early, line...)
+	}
+}
+
+// Draw sends what f returns for a terminal of that many rows and columns to each terminal, as it is; nothing for none. It is not logged.
+func (c *Console) Draw(f func(rows, cols int) []byte) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.outs {
+		if p := f(size(o.w)); len(p) > 0 {
+			o.send(p)
+		}
 	}
 }
 

@@ -8,20 +8,21 @@ import (
 	"strings"
 )
 
-// Cgroup is where cgroup2 is mounted. Below it PID 1 sits in InitCgroup and the node in
-// NodeCgroup, because a group whose controllers are handed down may hold no process
-// itself; the kubelet makes "kubepods" beside them.
+// Cgroup is where cgroup2 is mounted. Below it PID 1 sits in InitCgroup, the node in
+// NodeCgroup and the machine API in MachineCgroup, because a group whose controllers are
+// handed down may hold no process itself; the kubelet makes "kubepods" beside them.
 const (
-	Cgroup     = "/sys/fs/cgroup"
-	InitCgroup = Cgroup + "/init"
-	NodeCgroup = Cgroup + "/node"
-	PodCgroup  = Cgroup + "/kubepods"
+	Cgroup        = "/sys/fs/cgroup"
+	InitCgroup    = Cgroup + "/init"
+	NodeCgroup    = Cgroup + "/node"
+	MachineCgroup = Cgroup + "/machine"
+	PodCgroup     = Cgroup + "/kubepods"
 )
 
-// Cgroups makes PID 1's and the node's groups, moves PID 1 into its own and hands every
+// Cgroups makes the groups of PID 1 and its services, moves PID 1 into its own and hands every
 // controller down.
 func Cgroups() error {
-	for _, dir := range []string{InitCgroup, NodeCgroup} {
+	for _, dir := range []string{InitCgroup, NodeCgroup, MachineCgroup} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

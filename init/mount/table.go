@@ -33,6 +33,7 @@ func System() []Mount {
 		{"tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777,size=25%", 0, false},
 		{"cgroup2", "/sys/fs/cgroup", "cgroup2", hidden, "nsdelegate,memory_recursiveprot", 0, false},
 		{"securityfs", "/sys/kernel/security", "securityfs", hidden, "", 0, true},
+		{"pstore", "/sys/fs/pstore", "pstore", hidden, "", 0, true},
 		{"bpf", "/sys/fs/bpf", "bpf", hidden, "mode=0700", 0, true},
 		{"tracefs", "/sys/kernel/tracing", "tracefs", hidden, "", 0, true},
 		efiVars,

@@ -270,6 +270,9 @@ func (m *Manager) status() (summary string, done bool) {
 	}
 }
 
+// dhcpNote marks an address of DHCP in the boot table.
+const dhcpNote = " (DHCP)"
+
 // addresses lists the port's addresses for the boot table; with slaac, those of IPv6
 // autoconfiguration too.
 func (p *port) addresses(slaac bool) []string {
@@ -280,7 +283,7 @@ func (p *port) addresses(slaac bool) []string {
 		}
 	}
 	if p.lease != nil {
-		list = append(list, p.lease.Addr.String()+" (DHCP)")
+		list = append(list, p.lease.Addr.String()+dhcpNote)
 	}
 	if !slaac || !p.cfg.SLAAC || len(list) > 0 {
 		return list

@@ -28,6 +28,7 @@ func (a Action) String() string {
 type Request struct {
 	Action Action
 	By     string
+	Wipe   string // "state" or "all": what is wiped on the way; empty: nothing
 }
 
 // Signals sends a request for each signal that asks for one, until ctx is done. It also
@@ -43,9 +44,9 @@ func Signals(ctx context.Context, requests chan<- Request) {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
-			r = Request{PowerOff, "SIGTERM"}
+			r = Request{Action: PowerOff, By: "SIGTERM"}
 			if s == unix.SIGINT {
-				r = Request{Reboot, "SIGINT or Ctrl-Alt-Del"}
+				r = Request{Action: Reboot, By: "SIGINT or Ctrl-Alt-Del"}
 			}
 		}
 		select {

@@ -99,7 +99,7 @@ func (b *buttons) follow(ctx context.Context, name string) {
 		}
 		if pressed(buf[:n]) {
 			select {
-			case b.requests <- Request{PowerOff, "power button"}:
+			case b.requests <- Request{Action: PowerOff, By: "power button"}:
 			case <-ctx.Done():
 				return
 			}

@@ -2,6 +2,7 @@ package shutdown
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,18 +32,32 @@ type Sequence struct {
 	Console *console.Console
 	// StopNode stops the node process and everything PID 1 does for it; it ends by itself.
 	StopNode func()
+	// StopMachine stops the machine API: late, as it is what tells how far the end has come.
+	StopMachine func()
 	// Save writes what the next boot wants to know, and closes the logs.
 	Save func()
+	// Wipe wipes what a reset asks for, when nothing is mounted any more. It has no limit. nil:
+	// no reset.
+	Wipe func() error
 	// StopWatchdog is called last of all, so that it ends a sequence that hangs.
 	StopWatchdog func()
 }
 
 // Run ends the machine. It does not return.
 func (s Sequence) Run(r Request) {
-	time.AfterFunc(orderly, func() {
-		s.Console.Printf("not done within %v: %s now", orderly, r.Action)
-		guard.Sync(syncLimit)
+	// Whoever is the second waits for the first, for ever: it ends the machine.
+	finish := sync.OnceFunc(func() {
+		s.wipe()
 		s.end(r.Action)
+	})
+	time.AfterFunc(orderly, func() {
+		if s.Wipe != nil {
+			s.Console.Printf("not done within %v: the reset goes on without the rest", orderly)
+		} else {
+			s.Console.Printf("not done within %v: %s now", orderly, r.Action)
+		}
+		guard.Sync(syncLimit)
+		finish()
 	})
 	s.Console.Printf("%s: asked by %s", r.Action, r.By)
 	began := time.Now()
@@ -52,6 +67,9 @@ func (s Sequence) Run(r Request) {
 	}
 	s.stopGroup("pods", mount.PodCgroup, podLimit)
 	s.stopGroup("shims", mount.NodeCgroup, shimLimit)
+	if s.StopMachine != nil {
+		s.StopMachine()
+	}
 	if s.Save != nil {
 		s.Save()
 	}
@@ -64,7 +82,19 @@ func (s Sequence) Run(r Request) {
 		s.Console.Printf("%s is busy and stays mounted; everything was written out", target)
 	}
 	unix.Sync()
-	s.end(r.Action)
+	finish()
+}
+
+// wipe does what a reset asks for. After an error it leaves some time to read it.
+func (s Sequence) wipe() {
+	if s.Wipe == nil {
+		return
+	}
+	if err := s.Wipe(); err != nil {
+		s.Console.Printf("reset: %v", err)
+		s.Console.Printf("  what to do: not everything was wiped; boot and reset again, or destroy the disk")
+		time.Sleep(guard.Delay)
+	}
 }
 
 func (s Sequence) stopGroup(what, dir string, limit time.Duration) {

@@ -14,6 +14,8 @@
 //	STOPPING=1                    it is about to end
 //	X_KEELSON_STEP=NAME MS ok     a finished step of its start, with its milliseconds
 //	X_KEELSON_STEP=NAME MS error:TEXT
+//	X_KEELSON_HEALTHY=1           after it got ready: what it runs works
+//	X_KEELSON_HEALTHY=0:REASON    it does not
 //
 // Its output goes to a bounded log; the console gets the lines that are warnings or worse,
 // and few of them.

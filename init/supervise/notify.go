@@ -15,6 +15,13 @@ type Message struct {
 	Stopping bool
 	Status   string // empty: not in this message
 	Steps    []step.Step
+	Health   *Health // nil: not in this message
+}
+
+// Health is a service's word on whether what it runs works.
+type Health struct {
+	OK     bool
+	Reason string // why not
 }
 
 // stepMax bounds, in bytes, a name or an error in a step.
@@ -33,6 +40,10 @@ func ParseMessage(p []byte) Message {
 			m.Stopping = m.Stopping || value == "1"
 		case "STATUS":
 			m.Status = value
+		case "X_KEELSON_HEALTHY":
+			if h, ok := parseHealth(value); ok {
+				m.Health = &h
+			}
 		case "X_KEELSON_STEP":
 			if s, ok := parseStep(value); ok {
 				m.Steps = append(m.Steps, s)
@@ -40,6 +51,22 @@ func ParseMessage(p []byte) Message {
 		}
 	}
 	return m
+}
+
+// parseHealth reads "1" or "0:REASON".
+func parseHealth(value string) (Health, bool) {
+	if value == "1" {
+		return Health{OK: true}, true
+	}
+	reason, ok := strings.CutPrefix(value, "0")
+	if !ok || reason != "" && reason[0] != ':' {
+		return Health{}, false
+	}
+	reason = strings.TrimSpace(strings.TrimPrefix(reason, ":"))
+	if reason == "" {
+		reason = "no reason given"
+	}
+	return Health{Reason: strings.ToValidUTF8(reason[:min(len(reason), stepMax)], "")}, true
 }
 
 // parseStep reads "NAME MS ok" or "NAME MS error[:TEXT]".

@@ -23,6 +23,10 @@ func TestParseMessage(t *testing.T) {
 			{Name: "x", Duration: time.Millisecond, Error: "error"},
 		}}},
 		{"bad steps", "X_KEELSON_STEP=\nX_KEELSON_STEP=a\nX_KEELSON_STEP=a b ok\nX_KEELSON_STEP=a -1 ok\nX_KEELSON_STEP=a 1 well\nX_KEELSON_STEP= 1 ok", Message{}},
+		{"healthy", "X_KEELSON_HEALTHY=1", Message{Health: &Health{OK: true}}},
+		{"not healthy", "X_KEELSON_HEALTHY=0: Node kitchen is NotReady: a=b", Message{Health: &Health{Reason: "Node kitchen is NotReady: a=b"}}},
+		{"not healthy without a reason", "X_KEELSON_HEALTHY=0", Message{Health: &Health{Reason: "no reason given"}}},
+		{"no health", "X_KEELSON_HEALTHY=\nX_KEELSON_HEALTHY=2\nX_KEELSON_HEALTHY=01\nX_KEELSON_HEALTHY=true", Message{}},
 		{"others", "WATCHDOG=1\nMAINPID=7\n\n", Message{}},
 		{"empty", "", Message{}},
 	} {
@@ -34,7 +38,11 @@ func TestParseMessage(t *testing.T) {
 
 func FuzzParseMessage(f *testing.F) {
 	f.Add([]byte("READY=1\nSTATUS=x\nX_KEELSON_STEP=a 12 error:b\n"))
+	f.Add([]byte("X_KEELSON_HEALTHY=0:no\xff"))
 	f.Fuzz(func(t *testing.T, p []byte) {
+		if h := ParseMessage(p).Health; h != nil && (h.OK == (h.Reason != "") || len(h.Reason) > stepMax) {
+			t.Errorf("ParseMessage(%q): health %+v", p, h)
+		}
 		for _, s := range ParseMessage(p).Steps {
 			if s.Name == "" || s.Duration < 0 || len(s.Error) > stepMax {
 				t.Errorf("ParseMessage(%q): step %+v", p, s)

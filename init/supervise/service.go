@@ -23,15 +23,16 @@ import (
 // statusEvery is the least time between two STATUS lines on the console.
 const statusEvery = 10 * time.Second
 
-// Service is what to run and how. It must not change once Run was called.
+// Service is what to run and how. Its exported fields must not change once Run was called.
 type Service struct {
 	Name     string
 	Path     string
-	Args     []string // without the program's name
-	Env      []string // NOTIFY_SOCKET is added
-	Cgroup   string   // folder of its cgroup; empty: PID 1's
-	OOMScore int      // oom_score_adj, -1000 to 1000
-	Socket   string   // path of its notify socket
+	Args     []string        // without the program's name
+	Env      []string        // NOTIFY_SOCKET is added
+	MoreEnv  func() []string // of a run that starts now; nil: none
+	Cgroup   string          // folder of its cgroup; empty: PID 1's
+	OOMScore int             // oom_score_adj, -1000 to 1000
+	Socket   string          // path of its notify socket
 	// StopLimit is how long it may take to end after SIGTERM, before it is killed.
 	StopLimit time.Duration
 
@@ -40,11 +41,14 @@ type Service struct {
 	Reaper  *reap.Reaper
 
 	// Started is called at each start, Notify for each message of the running main
-	// process, Exited at each death with its reason. All are called from one goroutine
-	// at a time, and must not block.
+	// process, Exited at each death with its reason, but those that Restart asked for. All
+	// are called from one goroutine at a time, and must not block.
 	Started func()
 	Notify  func(Message)
 	Exited  func(reason string)
+
+	asks restarts
+	st   state
 }
 
 // process is a running main process.
@@ -72,10 +76,9 @@ func (s *Service) Run(ctx context.Context) error {
 	defer r.Close()
 	defer w.Close()
 	go out.read(r)
-	var st state
-	go s.listenTo(conn, &st)
+	go s.listenTo(conn, &s.st)
 	defer context.AfterFunc(ctx, func() { out.quiet.Store(true) })()
-	s.loop(ctx, &st, out, func() (process, error) { return s.start(w) })
+	s.loop(ctx, &s.st, out, func() (process, error) { return s.start(w) })
 	return nil
 }
 
@@ -86,15 +89,21 @@ type state struct {
 	ready bool
 	limit console.Limit
 	shown string
+	info  Info // but PID and Ready, which are above
 }
 
 func (s *Service) loop(ctx context.Context, st *state, out *sink, start func() (process, error)) {
 	var pauses backoff
 	for ctx.Err() == nil {
 		began := time.Now()
-		reason, ready := s.once(ctx, st, start)
+		reason, ready, by := s.once(ctx, st, start)
 		if ctx.Err() != nil {
 			return
+		}
+		if by != "" {
+			s.Console.Printf("%s: restart, asked by %s", s.Name, by)
+			pauses = backoff{}
+			continue
 		}
 		pause := pauses.next(time.Since(began), ready)
 		s.Console.Printf("%s: %s; restart in %v", s.Name, reason, pause)
@@ -107,35 +116,63 @@ func (s *Service) loop(ctx context.Context, st *state, out *sink, start func() (
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
+		case <-s.asks.c():
+			s.asks.take()
 		}
 	}
 }
 
-// once is one life of the service.
-func (s *Service) once(ctx context.Context, st *state, start func() (process, error)) (reason string, ready bool) {
+// once is one life of the service. by is who asked for its end; empty: nobody.
+func (s *Service) once(ctx context.Context, st *state, start func() (process, error)) (reason string, ready bool, by string) {
 	if s.Started != nil {
 		s.Started()
 	}
-	st.mu.Lock()
-	p, err := start()
+	p, err := st.begin(start)
 	if err != nil {
-		st.mu.Unlock()
-		return err.Error(), false
+		st.end(err.Error())
+		return err.Error(), false, ""
 	}
-	st.pid, st.ready = p.pid(), false
-	st.mu.Unlock()
-
 	ended := make(chan string, 1)
 	go func() { ended <- p.wait() }()
 	select {
 	case reason = <-ended:
+	case <-s.asks.c():
+		by = s.asks.take()
+		reason = s.stop(p, ended)
 	case <-ctx.Done():
 		reason = s.stop(p, ended)
 	}
+	if by != "" {
+		return reason, st.end("ended by a restart that " + by + " asked for"), by
+	}
+	return reason, st.end(reason), ""
+}
+
+// begin starts a life. The reader of the socket waits meanwhile, so that it knows the process
+// before its first message.
+func (st *state) begin(start func() (process, error)) (process, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if !st.info.Since.IsZero() {
+		st.info.Restarts++
+	}
+	st.info.Since = time.Now()
+	p, err := start()
+	if err != nil {
+		return nil, err
+	}
+	st.pid, st.ready = p.pid(), false
+	return p, nil
+}
+
+// end notes the end of a life, and returns whether it had got ready.
+func (st *state) end(reason string) (wasReady bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.info.LastExit, st.info.Status = reason, ""
+	wasReady = st.ready && st.pid != 0
 	st.pid = 0
-	return reason, st.ready
+	return wasReady
 }
 
 // stop asks the process to end, and kills it when it does not.
@@ -173,6 +210,9 @@ func (s *Service) listenTo(conn *net.UnixConn, st *state) {
 		if known && m.Ready {
 			st.ready = true
 		}
+		if known && m.Status != "" {
+			st.info.Status = m.Status[:min(len(m.Status), statusMax)]
+		}
 		show := known && m.Status != "" && m.Status != st.shown && !st.ready
 		if show {
 			if st.limit.Burst == 0 {
@@ -202,6 +242,9 @@ type child struct {
 func (s *Service) start(output *os.File) (process, error) {
 	cmd := exec.Command(s.Path, s.Args...)
 	cmd.Env = append(s.Env[:len(s.Env):len(s.Env)], "NOTIFY_SOCKET="+s.Socket)
+	if s.MoreEnv != nil {
+		cmd.Env = append(cmd.Env, s.MoreEnv()...)
+	}
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

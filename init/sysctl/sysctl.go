@@ -37,6 +37,8 @@ var Node = []Setting{
 	// No unprivileged process needs the kernel's addresses or its log.
 	{"kernel.kptr_restrict", "1"},
 	{"kernel.dmesg_restrict", "1"},
+	// Consoles take no input: no SysRq keys, on a keyboard or by a break on a serial line.
+	{"kernel.sysrq", "0"},
 }
 
 // Apply writes settings below dir (/proc/sys). It goes on after an error.

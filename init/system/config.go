@@ -18,19 +18,40 @@ import (
 	"github.com/keelson-os/keelson/init/parttable"
 	"github.com/keelson-os/keelson/init/provision"
 	"github.com/keelson-os/keelson/init/step"
+	"github.com/keelson-os/keelson/upgrade/bootcontrol"
 )
 
 // espMount is where the FAT partition is mounted while PID 1 reads it.
 const espMount = "/efi"
 
-// config needs the state partition. It takes what is new on the FAT partition, then reads
-// the configuration in force.
-func (s *system) config(context.Context) (string, error) {
+// config needs the state partition. It takes what is new, from the machine API or on the FAT
+// partition, then reads the configuration in force.
+func (s *system) config(ctx context.Context) (string, error) {
 	if !s.stateUp {
 		return "skipped: no state partition", nil
 	}
+	tried := s.tryConfig()
 	moved, names, ierr := s.intake()
+	if tried && moved.Config {
+		// Who has the disk in hand has the last word, and nothing else to go back to.
+		tried = false
+		s.sayConfig("the configuration of the FAT partition takes the place of the one on trial")
+		if err := s.configTrial().Passed(); err != nil {
+			s.sayConfig("%v", err)
+		}
+	}
 	cfg, err := config.Load(config.File)
+	if tried && err != nil {
+		s.sayConfig("the new configuration is undone: %v", err)
+		if uerr := s.configTrial().Undo(err.Error(), nil); uerr != nil {
+			s.sayConfig("%v", uerr)
+		}
+		tried = false
+		cfg, err = config.Load(config.File)
+	}
+	if tried {
+		s.begin(ctx, func(t *underTrial) { t.config = true })
+	}
 	// Not taken, although there may be one. One that is in force is good all the same.
 	untaken := ierr != nil && (len(names) == 0 || slices.Contains(names, config.FileName))
 	if ierr != nil && !(errors.Is(err, fs.ErrNotExist) && moved.Refused == nil && untaken) {
@@ -38,7 +59,9 @@ func (s *system) config(context.Context) (string, error) {
 	}
 	switch {
 	case err == nil:
+		s.mu.Lock()
 		s.cfg = cfg
+		s.mu.Unlock()
 	case errors.Is(err, fs.ErrNotExist) && moved.Refused == nil && untaken:
 		return "", step.Advise(fmt.Errorf("this node has no configuration, and none could be taken: %w", ierr),
 			"boot again; if this comes back, write the image again, with the configuration")
@@ -62,10 +85,28 @@ func (s *system) config(context.Context) (string, error) {
 			"correct %s on the FAT partition and boot again; \"keelson config validate\" gives the same text", config.FileName)
 	case moved.Config:
 		return fmt.Sprintf("new, %d files taken from the FAT partition", len(moved.Files)), nil
+	case tried:
+		return "new, on trial", nil
 	case len(moved.Files) > 0:
 		return fmt.Sprintf("%d seeds taken from the FAT partition", len(moved.Files)), nil
 	}
 	return string(cfg.Role), nil
+}
+
+// tryConfig takes a configuration that the machine API left, or goes on with the trial of one, and reports whether there is
+// one on trial. A slot that is on trial is tried with the configuration that it finds.
+func (s *system) tryConfig() bool {
+	o, err := s.configTrial().Begin(!s.upgrade.OnTrial())
+	if err != nil {
+		s.sayConfig("a configuration of the machine API: %v", err)
+	}
+	switch {
+	case o.Undone != "":
+		s.sayConfig("the new configuration is undone: %s", o.Undone)
+	case o.OnTrial:
+		s.sayConfig("a new configuration is on trial, boot %d of %d", o.Try, bootcontrol.Tries)
+	}
+	return o.OnTrial
 }
 
 // hint points at files that were probably meant to be the configuration.
@@ -89,6 +130,11 @@ func (s *system) intake() (m provision.Moved, names []string, err error) {
 	if err != nil {
 		return m, nil, err
 	}
+	release, err := s.takeFAT(fatWait)
+	if err != nil {
+		return m, nil, err
+	}
+	defer release() // after the unmount below
 	esp := mount.Mount{
 		Source: dev, Target: espMount, Type: "vfat", Data: "umask=0077",
 		Flags: unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,

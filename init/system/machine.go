@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -17,8 +16,6 @@ import (
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/init/clock"
-	"github.com/keelson-os/keelson/init/cmdline"
-	"github.com/keelson-os/keelson/init/health"
 	"github.com/keelson-os/keelson/init/logfile"
 	"github.com/keelson-os/keelson/init/module"
 	"github.com/keelson-os/keelson/init/mount"
@@ -28,7 +25,6 @@ import (
 	"github.com/keelson-os/keelson/init/step"
 	"github.com/keelson-os/keelson/init/sysctl"
 	"github.com/keelson-os/keelson/init/uevent"
-	"github.com/keelson-os/keelson/init/watchdog"
 )
 
 // needed are the modules without which the next steps fail: the file systems of the state
@@ -67,20 +63,17 @@ func (s *system) modules(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	params, err := cmdline.Read()
-	if err != nil {
-		s.con.Printf("%v", err)
-	}
-	s.loader, err = module.Open(dir, params.ModuleOptions)
+	s.loader, err = module.Open(dir, s.params.ModuleOptions)
 	if err != nil {
 		return "", step.Advise(err, "kernel and root must be of one build: write the image again")
 	}
 	return "", s.loader.LoadAll(needed)
 }
 
-// devices loads the modules of the machine's devices and those of Kubernetes, opens the
-// watchdog, and then serves devices that appear later. It runs beside the boot.
-func (s *system) devices(ctx context.Context, well *health.Check) {
+// devices loads the modules of the machine's devices and those of Kubernetes, and then
+// serves devices that appear later; beside that it opens the watchdog as soon as there is
+// one. It runs beside the boot.
+func (s *system) devices(ctx context.Context) {
 	coldplugged := sync.OnceFunc(func() { close(s.coldplugged) })
 	defer coldplugged()
 	if s.loader == nil {
@@ -92,6 +85,7 @@ func (s *system) devices(ctx context.Context, well *health.Check) {
 		return
 	}
 	defer events.Close()
+	s.background(ctx, "watchdog", func() { s.openWatchdog(ctx) })
 	// The network's drivers first: a link takes seconds to come up.
 	s.steps.Run("devices", func() (string, error) {
 		n, err := s.loader.Coldplug("/sys")
@@ -105,40 +99,12 @@ func (s *system) devices(ctx context.Context, well *health.Check) {
 			return strings.Join(names, " "), step.Advise(err, "name modules of this kernel, whose devices are there, with keelson build --module or in /etc/modules-load.d")
 		})
 	}
-	s.openWatchdog(ctx, well)
 	s.loader.Forget()
 	debug.FreeOSMemory() // the boot's garbage; from here on little is allocated
 	err = s.loader.Hotplug(ctx, events, func(err error) { s.con.Printf("devices: %v", err) })
 	if err != nil {
 		s.con.Printf("devices: %v", err)
 	}
-}
-
-// openWatchdog needs the drivers of the machine's watchdogs; softdog, the kernel's own,
-// stands in for a machine without one.
-func (s *system) openWatchdog(ctx context.Context, well *health.Check) {
-	s.steps.Run("watchdog", func() (string, error) {
-		dog, err := watchdog.Open()
-		if errors.Is(err, fs.ErrNotExist) {
-			s.loader.Load("softdog")
-			dog, err = watchdog.Open()
-		}
-		if err != nil {
-			return "", err
-		}
-		s.mu.Lock()
-		late := ctx.Err() != nil
-		if !late {
-			s.dog = dog
-		}
-		s.mu.Unlock()
-		if late { // the shutdown does not know it and would not feed it
-			dog.Close()
-			return "", nil
-		}
-		s.background(ctx, "watchdog", func() { dog.Run(ctx, well.Healthy, s.con.Printf) })
-		return dog.String(), nil
-	})
 }
 
 // state needs the module ext4. Afterwards the log goes to the disk.
@@ -160,6 +126,7 @@ func (s *system) state(context.Context) (string, error) {
 		}
 		return "", err
 	}
+	s.readLastBoot() // before this one writes to the same file
 	log := logfile.New(config.LogDir, "init", initLogSize, initLogKeep)
 	s.con.SetLog(log)
 	s.mu.Lock()
@@ -219,10 +186,13 @@ func (s *system) network(ctx context.Context) (string, error) {
 	if s.cfg == nil {
 		return "skipped: no configuration", nil
 	}
-	var err error
-	if s.net, err = network.Start(ctx, s.cfg.Network, s.con.Printf); err != nil {
+	net, err := network.Start(ctx, s.cfg.Network, s.con.Printf)
+	if err != nil {
 		return "", err
 	}
+	s.mu.Lock()
+	s.net = net
+	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, addressWait)
 	defer cancel()
 	// Without its driver a link is not there, and not worth waiting for.
@@ -254,6 +224,9 @@ func (s *system) clock(ctx context.Context) (string, error) {
 	}
 	servers := func() []string { return clock.Servers(s.cfg.Clock.Servers, s.net.NTPServers()) }
 	c := clock.Start(ctx, s.build.Time, servers, dir, s.con.Printf)
+	s.mu.Lock()
+	s.ntp = c
+	s.mu.Unlock()
 	if trusted {
 		return note, nil
 	}

@@ -22,7 +22,9 @@ import (
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/init/clock"
+	"github.com/keelson-os/keelson/init/cmdline"
 	"github.com/keelson-os/keelson/init/console"
+	"github.com/keelson-os/keelson/init/control"
 	"github.com/keelson-os/keelson/init/efivar"
 	"github.com/keelson-os/keelson/init/guard"
 	"github.com/keelson-os/keelson/init/handoff"
@@ -36,6 +38,8 @@ import (
 	"github.com/keelson-os/keelson/init/shutdown"
 	"github.com/keelson-os/keelson/init/state"
 	"github.com/keelson-os/keelson/init/step"
+	"github.com/keelson-os/keelson/init/supervise"
+	"github.com/keelson-os/keelson/init/trial"
 	"github.com/keelson-os/keelson/init/watchdog"
 )
 
@@ -64,16 +68,36 @@ type system struct {
 	boot        handoff.Boot
 	loader      *module.Loader
 	coldplugged chan struct{} // closed when the drivers of the devices found at start are loaded
-	cfg         *config.Config
-	trusted     bool // the real-time clock was believable at start
-	net         *network.Manager
+	// tablePrinted is closed when the boot table is on the consoles: from then on they show a status.
+	tablePrinted chan struct{}
+	tableOnce    sync.Once
+	params       cmdline.Params
+	trusted      bool // the real-time clock was believable at start
+	well         *health.Check
+	events       control.Ring
+	requests     chan shutdown.Request
+	fat          chan struct{} // holds a value while somebody has the FAT partition
+	upgrade      *trial.Upgrade
+	lastBoot     []string // last lines of the boot before, if that was one of the other slot
 
 	mu        sync.Mutex
+	cfg       *config.Config
+	net       *network.Manager
+	ntp       *clock.Clock
 	machineID string
 	stateUp   bool          // the state partition is mounted and can be written
 	log       *logfile.File // on it; nil before
-	stopNode  func()        // nil: the node was not started
+	node      *node         // nil: the node was not started
+	services  []*service
 	dog       *watchdog.Dog // nil: none yet
+	trial     *underTrial   // nil: nothing is on trial
+	ending    string        // "reboot" or "power off": somebody asked for it
+}
+
+// service is a service and how it is stopped.
+type service struct {
+	*supervise.Service
+	stop func() // returns when it has ended and its log is closed
 }
 
 // Run brings the machine up and does not return.
@@ -81,30 +105,35 @@ func Run(b Build) {
 	merr := mount.All(mount.System())
 	con := console.Open()
 	defer guard.Recover(con, "PID 1")
-	s := &system{build: b, con: con, steps: step.NewTable(con), coldplugged: make(chan struct{})}
+	s := &system{
+		build: b, con: con, steps: step.NewTable(con), coldplugged: make(chan struct{}), tablePrinted: make(chan struct{}),
+		requests: make(chan shutdown.Request), fat: make(chan struct{}, 1),
+	}
+	s.well = health.New(s.writable)
 	s.steps.Otherwise = "the rest goes on as far as it can; if the node does not get ready, power the machine off and on"
 	s.prepare()
 	ctx, stop := context.WithCancel(context.Background())
-	requests := make(chan shutdown.Request)
-	s.background(ctx, "signals", func() { shutdown.Signals(ctx, requests) })
+	s.background(ctx, "signals", func() { shutdown.Signals(ctx, s.requests) })
 	s.background(ctx, "power button", func() {
-		if err := shutdown.Button(ctx, requests); err != nil {
+		if err := shutdown.Button(ctx, s.requests); err != nil {
 			con.Printf("power button: %v", err)
 		}
 	})
 	// To the very end: the pods that a shutdown stops become ours.
 	s.background(ctx, "reaper", func() { s.reaper.Run(context.Background()) })
+	s.background(ctx, "screen", func() { s.drawScreen(ctx) })
 	s.background(ctx, "kernel log", func() { s.watchRoot(ctx) })
-	well := health.New(s.writable)
-	s.background(ctx, "boot", func() { s.bringUp(ctx, merr, well) })
+	s.background(ctx, "control socket", s.serveControl)
+	s.background(ctx, "boot", func() { s.bringUp(ctx, merr) })
 
 	tick := time.NewTicker(turn)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			well.Tick()
-		case r := <-requests:
+			s.well.Tick()
+		case r := <-s.requests:
+			s.end(r)
 			stop()
 			s.takeDown(r)
 		}
@@ -153,7 +182,11 @@ func (s *system) prepare() {
 		s.con.Logf("times of the firmware and the boot loader are not known: %v", err)
 	}
 	s.steps.Add(b.Steps...)
-	s.con.Printf("Keelson %s, slot %s", s.build.Version, orUnknown(b.Slot))
+	s.con.Printf(trial.BootLine+"%s, slot %s", s.build.Version, orUnknown(b.Slot))
+	if s.params, err = cmdline.Read(); err != nil {
+		s.con.Printf("%v", err)
+	}
+	s.upgrade = s.newUpgrade()
 	s.trusted = clock.Trusted(s.build.Time, "")
 	clock.Floor(s.build.Time, "")
 }
@@ -166,27 +199,34 @@ func orUnknown(s string) string {
 }
 
 // bringUp is the boot: every step in order.
-func (s *system) bringUp(ctx context.Context, merr error, well *health.Check) {
+func (s *system) bringUp(ctx context.Context, merr error) {
 	for _, x := range []struct {
 		name string
 		run  func(context.Context) (string, error)
 	}{
 		{"mounts", func(context.Context) (string, error) { return s.mounts(merr) }},
 		{"modules", s.modules},
+		{"slot", s.slot},
 		{"state", s.state},
 		{"identity", s.identity},
 		{"config", s.config},
+		{"upgrade", s.beginUpgrade},
 		{"hostname", s.hostname},
+		{"machine-api", s.startMachine},
 		{"network", s.network},
 		{"sysctls", s.sysctls},
 		{"clock", s.clock},
 	} {
-		s.steps.Run(x.name, func() (string, error) { return x.run(ctx) })
-		if ctx.Err() != nil {
+		err := s.steps.Run(x.name, func() (string, error) { return x.run(ctx) })
+		if err != nil {
+			s.events.Add(control.EventBoot, "step %s: %v", x.name, err)
+		}
+		s.gate().Step(x.name)
+		if ctx.Err() != nil || s.isEnding() {
 			return
 		}
 		if x.name == "modules" {
-			s.background(ctx, "devices", func() { s.devices(ctx, well) })
+			s.background(ctx, "devices", func() { s.devices(ctx) })
 		}
 	}
 	s.startNode(ctx)
@@ -216,31 +256,6 @@ func (s *system) watchRoot(ctx context.Context) {
 	if err != nil {
 		s.con.Printf("kernel log: %v", err)
 	}
-}
-
-// takeDown ends the machine.
-func (s *system) takeDown(r shutdown.Request) {
-	s.mu.Lock()
-	stopNode, stateUp, dog := s.stopNode, s.stateUp, s.dog
-	s.mu.Unlock()
-	q := shutdown.Sequence{Console: s.con, StopNode: stopNode}
-	q.Save = func() {
-		if stateUp {
-			s.save()
-		}
-	}
-	if dog != nil {
-		// Fed once more: the limit of the shutdown is longer than a small watchdog's
-		// timeout, so it goes on being fed until the end, but not beyond the limit: then
-		// it is what ends a machine that even the limit could not.
-		feeding, cancel := context.WithTimeout(context.Background(), shutdown.Limit)
-		guard.Go(s.con, "watchdog", func() { dog.Run(feeding, func() error { return nil }, s.con.Printf) })
-		q.StopWatchdog = func() {
-			cancel()
-			dog.Close()
-		}
-	}
-	q.Run(r)
 }
 
 // mountsNote is shown in the boot table.
