@@ -14,6 +14,7 @@ import (
 	"github.com/keelson-os/keelson/cluster/addon/packaged"
 	"github.com/keelson-os/keelson/cluster/addon/servicelb"
 	"github.com/keelson-os/keelson/cluster/addon/storage"
+	"github.com/keelson-os/keelson/cluster/addon/upgrade"
 	"github.com/keelson-os/keelson/cluster/address"
 	"github.com/keelson-os/keelson/cluster/credentials"
 	"github.com/keelson-os/keelson/cluster/sequence"
@@ -28,7 +29,7 @@ import (
 // of them starts: before, there are no credentials for its client.
 type sharedInformers func() (informers.SharedInformerFactory, error)
 
-// addons are the components that k3s packages, without those that the configuration
+// addons are the components that k3s packages, and upgrade, without those that the configuration
 // disables; for those, what an earlier start left in the cluster is removed.
 func (n *node) addons() []sequence.Component {
 	c := n.config.Cluster
@@ -44,6 +45,7 @@ func (n *node) addons() []sequence.Component {
 		{"local-storage", n.storage, nil},
 		{"servicelb", n.serviceLB, servicelb.Remove},
 		{"helm-controller", n.helm, nil},
+		{"upgrade", n.upgrade, upgrade.Remove},
 	} {
 		switch {
 		case !c.Disabled(a.name):
@@ -221,6 +223,20 @@ func (n *node) helm(sharedInformers) sequence.Component {
 				return err
 			}
 			return helm.Run(ctx, helm.Options{Config: cfg, StaticDir: filepath.Join(n.layout.Server(), "static"), Packaged: overlays.Charts(), Log: n.log})
+		},
+	}
+}
+
+func (n *node) upgrade(sharedInformers) sequence.Component {
+	return sequence.Component{
+		Name:  "upgrade",
+		After: []string{"apiserver"},
+		Run: func(ctx context.Context) error {
+			cfg, err := n.rest()
+			if err != nil {
+				return err
+			}
+			return upgrade.Run(ctx, upgrade.Options{Config: cfg, NodeName: n.name, MachineCA: n.config.Secrets.MachineCA, Log: n.log})
 		},
 	}
 }

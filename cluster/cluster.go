@@ -20,10 +20,16 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 )
 
+// TrialVariable is the environment variable that PID 1 sets to 1 for the node process of a boot
+// that has to prove itself.
+const TrialVariable = "KEELSON_TRIAL"
+
 // Notifier hears how far the node is.
 type Notifier interface {
 	sequence.Observer
 	Ready() error
+	// Healthy says after Ready why the node does not do its work; empty: it does.
+	Healthy(reason string) error
 }
 
 // node is what the components are built from.
@@ -36,6 +42,9 @@ type node struct {
 	store  *credentials.Store
 	watch  *address.Watcher
 
+	trial bool          // this boot has to prove itself
+	up    chan struct{} // closed when all components are ready and PID 1 knows
+
 	earlier metav1.Time // the Node's last heartbeat before this process; see remember
 }
 
@@ -45,7 +54,7 @@ func Run(ctx context.Context, c *config.Config, l layout.Layout, log *slog.Logge
 	if c.Role != config.RoleServer {
 		return fmt.Errorf("role: %s: this version runs servers only; set role: server", c.Role)
 	}
-	n := &node{config: c, layout: l, log: log, notify: notify}
+	n := &node{config: c, layout: l, log: log, notify: notify, trial: os.Getenv(TrialVariable) == "1", up: make(chan struct{})}
 	var err error
 	if n.name, err = nodeName(c); err != nil {
 		return err

@@ -152,6 +152,7 @@ func (n *node) components() []sequence.Component {
 			Ready: healthy(proxy.ReadyURL),
 		},
 	}
+	list = append(list, n.health())
 	list = append(list, n.addons()...)
 	if c.FlannelBackend == "none" {
 		list = append(list, sequence.Component{

@@ -7,7 +7,9 @@ import (
 	"os"
 
 	"github.com/keelson-os/keelson/cluster/await"
+	"github.com/keelson-os/keelson/cluster/health"
 	"github.com/keelson-os/keelson/cluster/memory"
+	"github.com/keelson-os/keelson/cluster/sequence"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -129,5 +131,31 @@ func condition(object *v1.Node) v1.NodeCondition {
 func (n *node) ready(context.Context) error {
 	memory.Settle()
 	n.log.Info("node is ready", "name", n.name)
-	return n.notify.Ready()
+	if err := n.notify.Ready(); err != nil {
+		return err
+	}
+	close(n.up)
+	return nil
+}
+
+// health tells PID 1, once all components are ready, how the node is.
+func (n *node) health() sequence.Component {
+	return sequence.Component{
+		Name:  "health",
+		After: []string{"apiserver"},
+		Run: func(ctx context.Context) error {
+			select {
+			case <-n.up:
+			case <-ctx.Done():
+				return nil
+			}
+			client, err := n.client()
+			if err != nil {
+				return err
+			}
+			return health.Run(ctx, health.Options{
+				Check: health.Of(client.CoreV1().RESTClient(), client, n.name), Report: n.notify.Healthy, Trial: n.trial, Log: n.log,
+			})
+		},
+	}
 }

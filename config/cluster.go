@@ -15,7 +15,7 @@ import (
 
 // Ports on the node that neither the API server nor a NodePort can have, and whose they are.
 var takenPorts = map[int]string{
-	10053: "cluster DNS's",
+	6440: "the machine API's", 10053: "cluster DNS's",
 	10248: "the kubelet's health check's", 10249: "kube-proxy's metrics'", 10250: "the kubelet's", 10251: "the metrics server's",
 	10256: "kube-proxy's health check's", 10257: "the controller manager's", 10259: "the scheduler's",
 }

@@ -10,20 +10,21 @@ import (
 
 // packaged are the components that "disable" takes away. The names are k3s's, but for
 // helm-controller, which k3s has as a flag of its own (disable-helm-controller; both work
-// here). runtimes is k3s's set of RuntimeClasses for container runtimes found on the host:
+// here), and upgrade, which k3s does not package. runtimes is k3s's set of RuntimeClasses for container runtimes found on the host:
 // Keelson has none of them, so that disabling it is simply the fact.
-var packaged = []string{"coredns", "helm-controller", "local-storage", "metrics-server", "runtimes", "servicelb", "traefik"}
+var packaged = []string{"coredns", "helm-controller", "local-storage", "metrics-server", "runtimes", "servicelb", "traefik", "upgrade"}
 
 // packagedBy are other names that people know a packaged component by.
 var packagedBy = map[string]string{
 	"dns": "coredns", "kube-dns": "coredns", "helm": "helm-controller", "klipper-helm": "helm-controller",
 	"ingress": "traefik", "klipper-lb": "servicelb", "svclb": "servicelb", "local-path": "local-storage",
 	"local-path-provisioner": "local-storage", "metrics": "metrics-server", "traefik-crd": "traefik",
+	"system-upgrade": "upgrade", "system-upgrade-controller": "upgrade", "upgrades": "upgrade",
 }
 
 // Disabled reports whether the packaged component of this name is to be left out, and
 // removed if it is there: coredns, helm-controller, local-storage, metrics-server,
-// servicelb or traefik.
+// servicelb, traefik or upgrade.
 func (c Cluster) Disabled(name string) bool { return slices.Contains(c.Disable, name) }
 
 // checkDisable accepts the name of a packaged component.

@@ -8,8 +8,11 @@
 //	  agent.yaml        configuration of an agent
 //	  kubeconfig        cluster administrator (group system:masters)
 //	  client.crt, .key  machine API administrator (role admin)
+//	  release.key, .pub what upgrades are signed with, in minisign's formats
+//	  release-next.key, .pub
+//	                    what they will be signed with when the first is lost or replaced
 //
-// All files are 0600. Administrators' certificates are valid for AdminLifetime.
+// All files are 0600 but the two .pub, which are 0644. Administrators' certificates are valid for AdminLifetime.
 //
 // It is apart from package config so that PID 1, which reads configurations, does not
 // carry the code that makes certificates.

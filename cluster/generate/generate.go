@@ -16,6 +16,7 @@ import (
 	"github.com/keelson-os/keelson/cluster/pki"
 	"github.com/keelson-os/keelson/cluster/token"
 	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/upgrade/bundle"
 )
 
 // AdminLifetime is how long the certificates in kubeconfig and client.crt are valid.
@@ -118,7 +119,18 @@ type file struct {
 }
 
 // names are the files of a cluster's directory.
-var names = []string{"secrets.yaml", "server.yaml", "agent.yaml", "kubeconfig", "client.crt", "client.key"}
+var names = []string{
+	"secrets.yaml", "server.yaml", "agent.yaml", "kubeconfig", "client.crt", "client.key",
+	config.ReleaseKey, config.ReleasePublic, config.NextReleaseKey, config.NextReleasePublic,
+}
+
+// mode is 0600 for all files but public keys, which are there to be given away.
+func mode(name string) fs.FileMode {
+	if name == config.ReleasePublic || name == config.NextReleasePublic {
+		return 0o644
+	}
+	return 0o600
+}
 
 func refuseExisting(dir string) error {
 	for _, name := range names {
@@ -160,18 +172,38 @@ func render(o Options, endpoints []endpoint) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
+	release, err := releaseKeys(o.Name)
+	if err != nil {
+		return nil, err
+	}
 	api := "https://" + DefaultEndpoint
 	if len(endpoints) > 0 {
 		api = endpoints[0].url()
 	}
-	return []file{
+	return append([]file{
 		{"secrets.yaml", secretsYAML(o, s)},
 		{"server.yaml", serverYAML(o, endpoints)},
 		{"agent.yaml", agentYAML(o, endpoints, token.Format([]byte(s.ServerCA.Cert), token.UserAgent, s.AgentToken))},
 		{"kubeconfig", kubeconfig(o.Name, api, s.ServerCA.Cert, admin)},
 		{"client.crt", []byte(machine.Cert)},
 		{"client.key", []byte(machine.Key)},
-	}, nil
+	}, release...), nil
+}
+
+// releaseKeys makes the two pairs of keys that upgrades are signed with. The private ones have no password, as the folder's other keys.
+func releaseKeys(cluster string) ([]file, error) {
+	var files []file
+	for _, pair := range []struct{ what, key, public string }{
+		{"release key", config.ReleaseKey, config.ReleasePublic},
+		{"next release key", config.NextReleaseKey, config.NextReleasePublic},
+	} {
+		_, public, secret, err := bundle.GenerateKey(cluster + " " + pair.what)
+		if err != nil {
+			return nil, fmt.Errorf("make the %s: %w", pair.what, err)
+		}
+		files = append(files, file{pair.key, secret}, file{pair.public, public})
+	}
+	return files, nil
 }
 
 // issueAdmin makes a client certificate that is valid for AdminLifetime. pki issues for
@@ -216,7 +248,7 @@ func writeInto(dir string, files []file) (err error) {
 	}()
 	for _, c := range files {
 		path := filepath.Join(dir, c.name)
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode(c.name))
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("%s exists: %w", path, ErrExists)
 		}

@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/upgrade/bundle"
 )
 
 var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -32,8 +34,11 @@ func TestNewMakesAWorkingCluster(t *testing.T) {
 	}
 	for _, name := range append([]string{"."}, names...) {
 		want := fs.FileMode(0o600)
-		if name == "." {
+		switch {
+		case name == ".":
 			want = 0o700
+		case strings.HasSuffix(name, ".pub"):
+			want = 0o644
 		}
 		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Mode().Perm() != want {
 			t.Errorf("Stat(%s) = %v, %v, want mode %o", name, st, err, want)
@@ -66,6 +71,30 @@ func TestNewMakesAWorkingCluster(t *testing.T) {
 	}
 	if block, _ := pem.Decode([]byte(cfg.Secrets.ServerCA.Cert)); block == nil {
 		t.Error("server CA is not PEM")
+	}
+	ids := map[string]bool{}
+	for _, name := range []string{config.ReleasePublic, config.NextReleasePublic} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := bundle.ParsePublicKey(string(text))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		ids[key.KeyID()] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("the release keys have the ids %v, want two", ids)
+	}
+	for _, name := range []string{config.ReleaseKey, config.NextReleaseKey} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bundle.ParsePrivateKey(text, nil); err != nil {
+			t.Errorf("%s: %v, want a key without a password", name, err)
+		}
 	}
 }
 

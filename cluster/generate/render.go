@@ -93,7 +93,7 @@ cluster:
   # node-taint: [dedicated=storage:NoSchedule]
   # cluster-cidr: 10.42.0.0/16
   # service-cidr: 10.43.0.0/16
-  # disable: [traefik]             # coredns, helm-controller, local-storage, metrics-server, servicelb
+  # disable: [traefik]             # coredns, helm-controller, local-storage, metrics-server, servicelb, upgrade
 
 # The certificate authorities and tokens, in a file beside this one.
 secrets: secrets.yaml

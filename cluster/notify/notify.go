@@ -5,6 +5,8 @@
 //	X_KEELSON_STEP=<step> <milliseconds> ok
 //	X_KEELSON_STEP=<step> <milliseconds> error:<text>
 //	READY=1
+//	X_KEELSON_HEALTHY=1
+//	X_KEELSON_HEALTHY=0:<reason, at most 400 bytes>
 package notify
 
 import (
@@ -55,6 +57,14 @@ func (n *Notifier) Step(name string, d time.Duration, err error) error {
 	return n.send(fmt.Sprintf("X_KEELSON_STEP=%s %d %s", name, d.Milliseconds(), result))
 }
 
+// Healthy says, after Ready, that the node does its work; or why it does not, on one line.
+func (n *Notifier) Healthy(reason string) error {
+	if reason == "" {
+		return n.send("X_KEELSON_HEALTHY=1")
+	}
+	return n.send("X_KEELSON_HEALTHY=0:" + cut(oneLine(reason), maxReason))
+}
+
 func (n *Notifier) send(line string) error {
 	if n.conn == nil {
 		return nil
@@ -68,10 +78,21 @@ func (n *Notifier) send(line string) error {
 // maxText keeps a datagram well below what every socket buffer takes.
 const maxText = 1000
 
+// maxReason is what PID 1 takes of a reason, in bytes.
+const maxReason = 400
+
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > maxText {
 		s = s[:maxText] + "…"
 	}
 	return s
+}
+
+// cut shortens s to at most n bytes, at a character's end.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
 }

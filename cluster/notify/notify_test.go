@@ -34,6 +34,9 @@ func TestDatagramsAreAsPID1ReadsThem(t *testing.T) {
 		{"failed step", func() error { return n.Step("x", 0, errors.New("no\n  way")) }, "X_KEELSON_STEP=x 0 error:no way\n"},
 		{"status", func() error { return n.Status("waiting for\nkubelet") }, "STATUS=waiting for kubelet\n"},
 		{"ready", n.Ready, "READY=1\n"},
+		{"healthy", func() error { return n.Healthy("") }, "X_KEELSON_HEALTHY=1\n"},
+		{"not healthy", func() error { return n.Healthy("no\nAPI") }, "X_KEELSON_HEALTHY=0:no API\n"},
+		{"a long reason", func() error { return n.Healthy(strings.Repeat("ä", 300)) }, "X_KEELSON_HEALTHY=0:" + strings.Repeat("ä", 198) + "…\n"},
 	} {
 		if err := tc.send(); err != nil {
 			t.Fatalf("%s: %v", tc.name, err)
