@@ -147,7 +147,7 @@ test: test-deps build lint unit ## everything that must pass: lint, unit tests, 
 fuzz: ## feed every parser FUZZTIME of made-up input
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | grep -v '^./cluster/' | xargs -n1 dirname | sort -u | while read -r dir; do \
 		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -d' ' -f2); do \
-			echo "fuzzing $$dir $$f for $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$dir; \
+			echo "fuzzing $$dir $$f for $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$dir; \
 		done; done
 
 .PHONY: test-all

@@ -8,6 +8,7 @@
 //	  agent.yaml        configuration of an agent
 //	  kubeconfig        cluster administrator (group system:masters)
 //	  client.crt, .key  machine API administrator (role admin)
+//	  machine-ca.crt    the machine CA's certificate, so that a laptop without secrets.yaml can talk to nodes
 //	  release.key, .pub what upgrades are signed with, in minisign's formats
 //	  release-next.key, .pub
 //	                    what they will be signed with when the first is lost or replaced

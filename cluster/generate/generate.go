@@ -120,7 +120,7 @@ type file struct {
 
 // names are the files of a cluster's directory.
 var names = []string{
-	"secrets.yaml", "server.yaml", "agent.yaml", "kubeconfig", "client.crt", "client.key",
+	"secrets.yaml", "server.yaml", "agent.yaml", "kubeconfig", ClientCertFile, ClientKeyFile, MachineCAFile,
 	config.ReleaseKey, config.ReleasePublic, config.NextReleaseKey, config.NextReleasePublic,
 }
 
@@ -164,11 +164,11 @@ func render(o Options, endpoints []endpoint) ([]file, error) {
 	if s.ServiceAccountKey, err = pki.NewKey(); err != nil {
 		return nil, err
 	}
-	admin, err := issueAdmin(s.ClientCA, "keelson-admin", "system:masters", o.Now)
+	admin, err := issueClient(s.ClientCA, "keelson-admin", "system:masters", AdminLifetime, o.Now)
 	if err != nil {
 		return nil, err
 	}
-	machine, err := issueAdmin(s.MachineCA, o.Name+"-admin", "admin", o.Now)
+	machine, err := issueClient(s.MachineCA, o.Name+"-admin", "admin", AdminLifetime, o.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +185,9 @@ func render(o Options, endpoints []endpoint) ([]file, error) {
 		{"server.yaml", serverYAML(o, endpoints)},
 		{"agent.yaml", agentYAML(o, endpoints, token.Format([]byte(s.ServerCA.Cert), token.UserAgent, s.AgentToken))},
 		{"kubeconfig", kubeconfig(o.Name, api, s.ServerCA.Cert, admin)},
-		{"client.crt", []byte(machine.Cert)},
-		{"client.key", []byte(machine.Key)},
+		{ClientCertFile, []byte(machine.Cert)},
+		{ClientKeyFile, []byte(machine.Key)},
+		{MachineCAFile, []byte(s.MachineCA.Cert)},
 	}, release...), nil
 }
 
@@ -204,16 +205,6 @@ func releaseKeys(cluster string) ([]file, error) {
 		files = append(files, file{pair.key, secret}, file{pair.public, public})
 	}
 	return files, nil
-}
-
-// issueAdmin makes a client certificate that is valid for AdminLifetime. pki issues for
-// pki.Lifetime after the time it is given, and uses that time for nothing else.
-func issueAdmin(ca config.KeyPair, user, group string, now time.Time) (config.KeyPair, error) {
-	issuer, err := pki.ParseCA(ca)
-	if err != nil {
-		return config.KeyPair{}, err
-	}
-	return issuer.Issue(pki.Request{CommonName: user, Organizations: []string{group}, Client: true}, now.Add(AdminLifetime-pki.Lifetime))
 }
 
 // write puts the files into dir.

@@ -91,6 +91,11 @@ func (ca *CA) CertPEM() []byte { return ca.certPEM }
 // Issue makes a key and a certificate for r, signed by ca and valid from Epoch until
 // Lifetime after now, but never longer than the CA.
 func (ca *CA) Issue(r Request, now time.Time) (config.KeyPair, error) {
+	return ca.IssueFor(r, Lifetime, now)
+}
+
+// IssueFor is Issue for a certificate that is valid until lifetime after now.
+func (ca *CA) IssueFor(r Request, lifetime time.Duration, now time.Time) (config.KeyPair, error) {
 	if err := r.check(); err != nil {
 		return config.KeyPair{}, fmt.Errorf("issue certificate %q: %w", r.CommonName, err)
 	}
@@ -98,7 +103,7 @@ func (ca *CA) Issue(r Request, now time.Time) (config.KeyPair, error) {
 	if err != nil {
 		return config.KeyPair{}, fmt.Errorf("issue certificate %q: %w", r.CommonName, err)
 	}
-	notBefore, notAfter := validity(now, Lifetime)
+	notBefore, notAfter := validity(now, lifetime)
 	if notAfter.After(ca.cert.NotAfter) {
 		notAfter = ca.cert.NotAfter
 	}

@@ -431,3 +431,26 @@ func TestAClientThatDoesNotReadItsStreamIsCutOff(t *testing.T) {
 	}
 	n.alive(t)
 }
+
+func TestAStreamThatPID1RefusesIsAnErrorAndNoEmptyStream(t *testing.T) {
+	n := newNode(t, nil)
+	n.events.Add(control.EventBoot, "boot")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c := machine.Local(n.socket)
+	const followers = 8 // of package control
+	began := make(chan struct{}, followers)
+	for range followers {
+		go c.Events(ctx, 0, true, func(machine.Event) error { began <- struct{}{}; return nil })
+	}
+	for range followers {
+		select {
+		case <-began:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no event came")
+		}
+	}
+	if err := c.Events(within(t, 10*time.Second), 0, true, func(machine.Event) error { return nil }); !errors.Is(err, machine.ErrUnavailable) {
+		t.Errorf("Events for one follower too many = %v, want ErrUnavailable", err)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/keelson-os/keelson/init/control"
 	"github.com/keelson-os/keelson/init/logtail"
@@ -99,13 +101,22 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request, _ caller) err
 	}
 	ctx, cancel := s.until(r)
 	defer cancel()
-	if _, err := s.pid1(ctx); err != nil {
-		return unavailable(err)
-	}
-	out := s.begin(w, jsonLines)
-	return s.Control.Events(ctx, after, follow, func(e control.Event) error {
+	// PID 1 may say at once that it cannot; without that, and without an event, the client still has to hear that its stream has begun.
+	var out *stream
+	start := sync.OnceFunc(func() { out = s.begin(w, jsonLines) })
+	timer := time.AfterFunc(time.Second, start)
+	err = s.Control.Events(ctx, after, follow, func(e control.Event) error {
+		start()
 		return out.line(machine.Event{ID: e.ID, Time: e.Time, Kind: e.Kind, Text: s.redactor().Line(e.Text)})
 	})
+	if err != nil && timer.Stop() && out == nil {
+		return unavailable(err)
+	}
+	start()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 var _ io.Writer = (*stream)(nil)

@@ -129,6 +129,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, x route, by calle
 		if v == nil {
 			return
 		}
+		if v == http.ErrAbortHandler {
+			panic(v)
+		}
 		s.Log.Error("BUG: panic in a handler", "method", x.method, "path", x.path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		if answered.began {
 			panic(http.ErrAbortHandler) // ends this stream, and the log is written already
@@ -138,7 +141,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, x route, by calle
 	if x.method != http.MethodGet {
 		s.Log.Info("request", "method", x.method, "path", cut(r.URL.Path), "by", by.name)
 	}
-	if err := x.serve(s, answered, r, by); err != nil && !answered.began {
+	if err := x.serve(s, answered, r, by); err != nil {
+		if answered.began {
+			panic(http.ErrAbortHandler) // the client must not take this for the stream's end
+		}
 		if e := asError(err); e.Status >= 500 {
 			s.Log.Warn("request failed", "method", x.method, "path", cut(r.URL.Path), "by", by.name, "error", err)
 		}

@@ -44,9 +44,13 @@ func TestAPushBringsExactlyTheRangesThatAreAskedFor(t *testing.T) {
 	for _, r := range ranges {
 		want.Write(bundle[r.Offset:min(r.Offset+r.Length, int64(len(bundle)))])
 	}
-	n := newNode(t, func(n *node) { n.limits.body = 200 * time.Millisecond })
+	n := newNode(t, func(n *node) { n.limits.body, n.limits.push = 200*time.Millisecond, 300*time.Millisecond })
 	n.slots.upgrade = func(ctx context.Context, src Source, q machine.UpgradeRequest, p func(machine.UpgradeProgress)) (machine.UpgradeResult, error) {
 		time.Sleep(500 * time.Millisecond) // as an upgrade does that looks at the disk first: longer than a body may take
+		if _, err := src.ReadAt(make([]byte, 10), 5); err != nil {
+			return machine.UpgradeResult{}, err
+		}
+		time.Sleep(500 * time.Millisecond) // and between two reads: longer than one of them may take
 		return reading(ranges...)(ctx, src, q, p)
 	}
 	for name, c := range map[string]*machine.Client{"network": n.dial(t, machine.RoleAdmin), "socket": machine.Local(n.socket)} {

@@ -15,7 +15,7 @@ import (
 // Errors of Check, besides ErrSkew and those of package bundle for signatures.
 var (
 	ErrNoKeys = errors.New("this image trusts no key: it was built without one, and takes no bundle; " +
-		"build an image with the release's public key (keelson build --release-key) and write it to the disk")
+		"build an image with the release's public key (keelson build --trust) and write it to the disk")
 	ErrBoard  = errors.New("the bundle is for another board")
 	ErrSerial = errors.New("the bundle is too old")
 	// ErrTooLarge says that the bundle does not fit this disk's partitions.
