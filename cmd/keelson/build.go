@@ -21,7 +21,7 @@ import (
 var _ imagebuilder.Progress = (*progress)(nil)
 
 func newBuildCommand() *cobra.Command {
-	o := imagebuilder.Options{Version: version}
+	var o imagebuilder.Options
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build a disk image for a board",
@@ -43,11 +43,13 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
   keelson build --board pc --config homelab/server.yaml --out homelab.qcow2`,
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := completeBuild(&o); err != nil {
+			time, err := completeBuild(&o)
+			if err != nil {
 				return err
 			}
 			p := newProgress(cmd.ErrOrStderr())
 			o.Progress = p
+			time.tell(p)
 			r, err := imagebuilder.Build(cmd.Context(), o)
 			p.end(err == nil)
 			if err != nil {
@@ -72,13 +74,25 @@ cache (~/.cache/keelson), and a build whose packages are all there asks no serve
 
 // buildFlags adds the flags of every verb that builds an image.
 func buildFlags(f *pflag.FlagSet, o *imagebuilder.Options) {
-	f.StringVar(&o.Board, "board", "", "kind of machine; \"keelson boards\" lists them")
-	f.StringVar(&o.ConfigPath, "config", "", "machine configuration to put into the image")
+	systemFlags(f, o)
+	f.Lookup("config").Usage = "machine configuration to put into the image; release.pub and release-next.pub beside it are trusted"
 	f.StringVar(&o.Out, "out", "", "image file to write (default keelson-BOARD.img, or .qcow2, .vmdk, .vhd with --format)")
 	f.StringVar(&o.Format, "format", "", "raw, qcow2, vmdk or vhd (default: what --out ends in, else raw)")
 	f.StringVar(&o.Compress, "compress", "", "zst: write the image compressed, as NAME.zst")
 	f.StringArrayVar(&o.EmbedImages, "embed-image", nil, "container image archive (OCI layout or docker save; .tar, .tar.gz or .tar.zst) that the node has from its first boot; repeat it for more. \"keelson.dev/busybox:1\" is a small test image of Keelson's own")
 	f.StringArrayVar(&o.Manifests, "manifest", nil, "Kubernetes manifest that the node applies; repeat it for more")
+	f.BoolVar(&o.UpdateLock, "update-lock", false, "resolve the packages anew and write the lock (to --lock, or to boards/BOARD/packages.lock in a checkout of Keelson)")
+}
+
+// systemFlags adds the flags of every verb that builds a board's system.
+func systemFlags(f *pflag.FlagSet, o *imagebuilder.Options) {
+	f.StringVar(&o.Board, "board", "", "kind of machine; \"keelson boards\" lists them")
+	f.StringVar(&o.ConfigPath, "config", "", "machine configuration of the nodes")
+	f.StringVar(&o.Version, "version", version, "version that the nodes will tell")
+	f.Int64Var(&o.Serial, "serial", noSerial, "number of this build; nodes never go back below the minimum of what they run (default: the time of the build, in seconds since 1970: SOURCE_DATE_EPOCH, or when this program was built)")
+	f.Lookup("serial").DefValue = "0" // shows none
+	f.Int64Var(&o.MinimumSerial, "minimum-serial", 0, "lowest serial that a node with this version may be upgraded to (default 0: any)")
+	f.StringArrayVar(&o.TrustKeys, "trust", nil, "file with the public key of whoever may sign the nodes' next version; repeat it for more")
 	f.StringArrayVar(&o.Kargs, "karg", nil, "kernel argument to add; repeat it for more")
 	f.StringArrayVar(&o.Modules, "module", nil, "kernel module to add: by NAME, as in i2c-dev, and loaded at boot; or by path or pattern, as in drivers/net/wireguard, and loaded when a device asks for it; repeat it for more")
 	f.StringArrayVar(&o.Files, "file", nil, "SRC:DST, a file or folder to add at the absolute path DST (in the folder DST, if it ends in /); repeat it for more")
@@ -88,27 +102,43 @@ func buildFlags(f *pflag.FlagSet, o *imagebuilder.Options) {
 	f.StringVar(&o.Mirror, "mirror", "", "Debian mirror, ARCHIVE or ARCHIVE,SECURITY (default: this computer's own)")
 	f.StringVar(&o.LockFile, "lock", "", "package lock to use instead of the board's own")
 	f.BoolVar(&o.AllowMoved, "allow-moved-packages", false, allowMovedUsage)
-	f.BoolVar(&o.UpdateLock, "update-lock", false, "resolve the packages anew and write the lock (to --lock, or to boards/BOARD/packages.lock in a checkout of Keelson)")
 }
 
 // allowMovedUsage describes the flag of every verb that fetches packages.
 const allowMovedUsage = "where the mirror no longer has the locked package versions, take those it has now; the lock stays as it is"
 
 // completeBuild fills in what flags left out.
-func completeBuild(o *imagebuilder.Options) error {
-	if o.Board == "" {
-		return fmt.Errorf("which board? Give one with --board: %s", strings.Join(boards.List(), ", "))
-	}
-	board, err := boards.Load(o.Board)
+func completeBuild(o *imagebuilder.Options) (buildTime, error) {
+	board, err := completeSystem(o)
 	if err != nil {
-		return err
+		return buildTime{}, err
 	}
 	if o.Out == "" {
 		format, err := vmimage.Choose(o.Format, "")
 		if err != nil {
-			return err
+			return buildTime{}, err
 		}
 		o.Out = "keelson-" + board.Name + format.Extension()
+	}
+	if o.UpdateLock && o.LockFile == "" {
+		o.LockFile = filepath.Join("boards", board.Name, "packages.lock")
+		if _, err := os.Stat(o.LockFile); errors.Is(err, fs.ErrNotExist) {
+			return buildTime{}, errors.New("--update-lock: this is no checkout of Keelson; say which file to write with --lock, and use it in later builds")
+		} else if err != nil {
+			return buildTime{}, err
+		}
+	}
+	return completeSerial(o)
+}
+
+// completeSystem fills in what systemFlags left out, but for the serial.
+func completeSystem(o *imagebuilder.Options) (*boards.Board, error) {
+	if o.Board == "" {
+		return nil, fmt.Errorf("which board? Give one with --board: %s", strings.Join(boards.List(), ", "))
+	}
+	board, err := boards.Load(o.Board)
+	if err != nil {
+		return nil, err
 	}
 	if o.Programs == "" {
 		self, err := os.Executable()
@@ -116,17 +146,9 @@ func completeBuild(o *imagebuilder.Options) error {
 			self, err = filepath.EvalSymlinks(self)
 		}
 		if err != nil {
-			return fmt.Errorf("find the node's programs beside this one: %w; say where they are with --programs", err)
+			return nil, fmt.Errorf("find the node's programs beside this one: %w; say where they are with --programs", err)
 		}
 		o.Programs = filepath.Join(filepath.Dir(self), board.Arch)
 	}
-	if o.UpdateLock && o.LockFile == "" {
-		o.LockFile = filepath.Join("boards", board.Name, "packages.lock")
-		if _, err := os.Stat(o.LockFile); errors.Is(err, fs.ErrNotExist) {
-			return errors.New("--update-lock: this is no checkout of Keelson; say which file to write with --lock, and use it in later builds")
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
+	return board, nil
 }

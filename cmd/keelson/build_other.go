@@ -23,6 +23,10 @@ func newBuildCommand() *cobra.Command {
 	return linuxOnly("build", "Build a disk image for a board (on Linux only)", false)
 }
 
+func newBundleBuildCommand() *cobra.Command {
+	return linuxOnly("build", "Build a bundle that upgrades a board's nodes (on Linux only)", false)
+}
+
 func newRuncCommand() *cobra.Command {
 	return linuxOnly("runc", "Compile runc for the nodes (on Linux only)", true)
 }

@@ -19,7 +19,7 @@ func newConfigCommand() *cobra.Command {
 		Use:   "config",
 		Short: "Make, check and change machine configurations",
 	}
-	group(cmd, newConfigNewCommand(), newConfigValidateCommand(), newConfigEditCommand())
+	group(cmd, newConfigNewCommand(), newConfigValidateCommand(), newConfigEditCommand(), newConfigGetCommand(), newConfigApplyCommand(), newConfigClientCommand())
 	return cmd
 }
 
@@ -34,8 +34,12 @@ func newConfigNewCommand() *cobra.Command {
   server.yaml agent.yaml  machine configurations, to be edited
   kubeconfig              for kubectl, as the cluster's administrator
   client.crt client.key   for the machine API, as its administrator
+  machine-ca.crt          whom to believe that it is a node of the cluster
+  release.key release.pub            what upgrades are signed with, and checked with
+  release-next.key release-next.pub  a second pair, for when the first is lost or replaced
 
-All files are readable by you alone (0600). An existing cluster is never written over.
+All files but the public keys are readable by you alone (0600). Images built with server.yaml
+trust both release keys: keep release-next.key elsewhere. No node gets either. An existing cluster is never written over.
 The administrators' certificates are valid for ten years.`,
 		Example: `  keelson config new homelab
   keelson config new homelab --hostname kitchen-pi --endpoint kitchen-pi.lan --endpoint 10.0.0.10`,
@@ -54,10 +58,20 @@ The administrators' certificates are valid for ten years.`,
 				"kubeconfig":   "for kubectl",
 				"client.crt":   "for the machine API",
 				"client.key":   "its key",
+				machineCAFile:  "its certificate authority",
+
+				config.ReleaseKey:        "signs upgrades: keep it safe",
+				config.ReleasePublic:     "its public key, for images",
+				config.NextReleaseKey:    "signs them when the first is lost: keep it elsewhere",
+				config.NextReleasePublic: "its public key, for images too",
 			}
 			out := cmd.OutOrStdout()
+			width := 0
 			for _, name := range files {
-				fmt.Fprintf(out, "%-28s %s\n", filepath.Join(dir, name), what[name])
+				width = max(width, len(filepath.Join(dir, name)))
+			}
+			for _, name := range files {
+				fmt.Fprintf(out, "%-*s  %s\n", width, filepath.Join(dir, name), what[name])
 			}
 			fmt.Fprintf(out, "\nnext: keelson build --board pc --config %s --out %s.img\n", filepath.Join(dir, "server.yaml"), o.Name)
 			return nil

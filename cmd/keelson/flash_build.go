@@ -20,7 +20,6 @@ import (
 type imageBuild struct{ o imagebuilder.Options }
 
 func (b *imageBuild) flags(f *pflag.FlagSet) {
-	b.o.Version = version
 	buildFlags(f, &b.o)
 	f.Lookup("board").Usage = "build an image for this kind of machine on the way; \"keelson boards\" lists them"
 	f.Lookup("out").Usage = "keep the image that was built, in this file"
@@ -57,11 +56,13 @@ func (b *imageBuild) run(ctx context.Context, stderr io.Writer) (image string, r
 		remove = func() error { return os.RemoveAll(dir) }
 		o.Out = filepath.Join(dir, "keelson-"+o.Board+".img")
 	}
-	if err := completeBuild(&o); err != nil {
+	time, err := completeBuild(&o)
+	if err != nil {
 		return "", nil, errors.Join(err, remove())
 	}
 	p := newProgress(stderr)
 	o.Progress = p
+	time.tell(p)
 	r, err := imagebuilder.Build(ctx, o)
 	p.end(err == nil)
 	if err != nil {

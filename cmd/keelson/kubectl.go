@@ -76,16 +76,9 @@ func nodeProgram() (string, error) {
 // defaultKubeconfig guesses whose cluster is meant in a directory: the machine started
 // last, else the only cluster. It returns "" when there is no single answer.
 func defaultKubeconfig(dir string) string {
-	var newest string
-	var at int64
 	machines, _ := filepath.Glob(filepath.Join(dir, "*"+machineSuffix, "kubeconfig"))
-	for _, path := range machines {
-		if st, err := os.Stat(path); err == nil && st.ModTime().UnixNano() > at {
-			newest, at = path, st.ModTime().UnixNano()
-		}
-	}
-	if newest != "" {
-		return newest
+	if path := newest(machines); path != "" {
+		return path
 	}
 	clusters, _ := filepath.Glob(filepath.Join(dir, "*", "kubeconfig"))
 	if len(clusters) == 1 {

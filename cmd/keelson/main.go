@@ -44,34 +44,72 @@ func (e *shownError) Unwrap() error { return e.err }
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	root := &cobra.Command{
 		Use:   "keelson",
-		Short: "Build, configure and run Keelson, an immutable OS for Kubernetes",
+		Short: "Build, configure, run and manage Keelson, an immutable OS for Kubernetes",
 		Long: `Keelson is an immutable appliance OS for Kubernetes: build one image, flash it or
-boot it in QEMU, and a node is there.`,
+boot it in QEMU, and a node is there. Running nodes are asked and changed by their machine
+API: "keelson status" and the other verbs for nodes take -n NODE, or the nodes of a context.`,
 		Example: `  keelson config new homelab
   keelson build --board pc --config homelab/server.yaml --out homelab.img
   keelson run homelab.img
-  keelson kubectl get nodes`,
+  keelson kubectl get nodes
+  keelson status`,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (\"%s --help\" shows the flags)", err, cmd.CommandPath())
 	})
-	group(root,
+	root.AddGroup(&cobra.Group{ID: groupImages, Title: "Images and virtual machines:"}, &cobra.Group{ID: groupNodes, Title: "Nodes, by their machine API (-n NODE):"})
+	group(root, inGroup(groupImages,
 		newConfigCommand(),
 		newBuildCommand(),
+		newBundleCommand(),
 		newFlashCommand(),
 		newBoardsCommand(),
 		newRunCommand(),
 		newStopCommand(),
 		newKubectlCommand(),
-		newRuncCommand(),
-	)
+	)...)
+	root.AddCommand(inGroup(groupNodes,
+		newContextCommand(),
+		newStatusCommand(),
+		newVersionCommand(),
+		newServicesCommand(),
+		newLogsCommand(),
+		newDmesgCommand(),
+		newEventsCommand(),
+		newPsCommand(),
+		newDisksCommand(),
+		newNetworkCommand(),
+		newTimeCommand(),
+		newCertificatesCommand(),
+		newUpgradeCommand(),
+		newRollbackCommand(),
+		newRestartCommand(),
+		newRebootCommand(),
+		newPowerOffCommand(),
+		newResetCommand(),
+		newKubeconfigCommand(),
+		newSupportCommand(),
+	)...)
+	root.AddCommand(newRuncCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	return root.ExecuteContext(ctx)
+}
+
+// The groups of verbs in the program's help.
+const (
+	groupImages = "images"
+	groupNodes  = "nodes"
+)
+
+func inGroup(id string, commands ...*cobra.Command) []*cobra.Command {
+	for _, c := range commands {
+		c.GroupID = id
+	}
+	return commands
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/keelson-os/keelson/config"
+	"github.com/keelson-os/keelson/machine"
 	"github.com/keelson-os/keelson/tests/kubeapi"
 	"github.com/keelson-os/keelson/tests/qemu"
 )
@@ -28,12 +29,16 @@ func machineDir(image string) string { return filepath.Clean(image) + machineSuf
 
 // runOptions are the flags of "keelson run".
 type runOptions struct {
-	image      string
-	firmware   string
-	memory     string
-	cpus       int
-	port       int
-	forwards   []string
+	image    string
+	firmware string
+	memory   string
+	cpus     int
+	port     int
+	forwards []string
+
+	machinePort      int
+	machinePortGiven bool
+
 	disk, nic  string
 	accel      string
 	diskSize   string
@@ -69,12 +74,13 @@ architecture, else the processor is emulated, which is about ten times slower.`,
 		Example: `  keelson run homelab.img
   keelson run homelab.img --memory 1G --cpus 1 --disk nvme --port 7443
   keelson run homelab.img --firmware bios
-  keelson run homelab.img --detach --until-ready && keelson kubectl get nodes
+  keelson run homelab.img --detach --until-ready && keelson kubectl get nodes && keelson status
   keelson stop homelab.img`,
 		Args: arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.image = args[0]
 			o.fitPi3(cmd.Flags().Changed)
+			o.machinePortGiven = cmd.Flags().Changed("machine-port")
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -83,6 +89,7 @@ architecture, else the processor is emulated, which is about ten times slower.`,
 	f.StringVar(&o.memory, "memory", "2G", "memory of the machine, such as 512M or 4G")
 	f.IntVar(&o.cpus, "cpus", 2, "processors of the machine")
 	f.IntVar(&o.port, "port", 6443, "port of 127.0.0.1 where the Kubernetes API appears")
+	f.IntVar(&o.machinePort, "machine-port", machine.Port, "port of 127.0.0.1 where the machine API appears, for \"keelson status\" and the like; 0: any free one, as when the default is in use")
 	f.StringArrayVar(&o.forwards, "forward", nil, "HOST:GUEST, one more TCP port of the machine to appear on 127.0.0.1, such as 8080:30080; repeat it for more")
 	f.StringVar(&o.disk, "disk", "virtio", "disk controller: virtio, sata, nvme or usb")
 	f.StringVar(&o.nic, "nic", "virtio", "network card: virtio, e1000e, usb or none")
@@ -157,7 +164,11 @@ func (o *runOptions) machine(kubeconfig string) (qemu.Config, error) {
 	if o.port < 1 || o.port > 65535 {
 		return c, fmt.Errorf("--port: found %d, expected 1 to 65535", o.port)
 	}
-	c.Forwards = []qemu.Forward{{Host: o.port, Guest: apiPort(kubeconfig)}}
+	forward, err := o.machineForward(o.machinePortGiven)
+	if err != nil {
+		return c, err
+	}
+	c.Forwards = []qemu.Forward{{Host: o.port, Guest: apiPort(kubeconfig)}, forward}
 	for _, s := range o.forwards {
 		host, guest, ok := strings.Cut(s, ":")
 		h, err1 := strconv.ParseUint(host, 10, 16)
@@ -210,8 +221,10 @@ func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err err
 		if err := m.Discard(ctx); err != nil {
 			return explainStart(err, o)
 		}
-		if err := os.Remove(filepath.Join(c.Dir, "kubeconfig")); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		for _, name := range []string{"kubeconfig", machineJSONFile} {
+			if err := os.Remove(filepath.Join(c.Dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
 		}
 	}
 	// From here on signals are ours: the first powers the machine off, the second kills it.
@@ -231,6 +244,9 @@ func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err err
 		if s.kubeconfig, err = o.ownKubeconfig(kubeconfig, c.Dir); err != nil {
 			return err
 		}
+		if err := s.addMachine(kubeconfig, m.Port(machine.Port)); err != nil {
+			return err
+		}
 	}
 	if o.detach && !o.untilReady {
 		fmt.Fprintf(stdout, "%s runs in the background (process %d); its console: %s\n", o.image, m.PID(), filepath.Join(m.Dir(), "serial.log"))
@@ -245,6 +261,9 @@ func (o *runOptions) run(ctx context.Context, stdout, stderr io.Writer) (err err
 func explainStart(err error, o *runOptions) error {
 	switch {
 	case errors.Is(err, qemu.ErrPortInUse):
+		if o.machinePortGiven && !free(o.machinePort) {
+			return fmt.Errorf("port %d of 127.0.0.1 is in use, perhaps by another machine: choose another with --machine-port, or leave it out (%w)", o.machinePort, err)
+		}
 		return fmt.Errorf("port %d of 127.0.0.1 or a --forward port is in use, by another machine or by a local Kubernetes: choose another, for example --port %d (%w)", o.port, o.port+1000, err)
 	case errors.Is(err, qemu.ErrRunning):
 		return fmt.Errorf("%s runs already: \"keelson stop %s\" powers it off (%w)", o.image, o.image, err)
@@ -302,6 +321,7 @@ type session struct {
 	signals        chan os.Signal
 	started        time.Time
 	kubeconfig     string // "" when there is none
+	machineAddress string // of the machine API; "" when there are no credentials for it
 }
 
 // say prints one progress line with the time since the start.
@@ -431,6 +451,9 @@ func (s *session) printAccess() {
 		path = abs
 	}
 	fmt.Fprintf(s.stdout, "\nuse kubectl:\n  export KUBECONFIG=%s\nwithout kubectl installed:\n  %s kubectl --kubeconfig %s get nodes\n", shellQuote(path), shellQuote(os.Args[0]), shellQuote(s.kubeconfig))
+	if s.machineAddress != "" {
+		fmt.Fprintf(s.stdout, "the machine itself, at %s:\n  %s\n", s.machineAddress, s.statusCommand())
+	}
 }
 
 // shellQuote makes s one word for a shell.

@@ -161,7 +161,7 @@ func write(ctx context.Context, t *tree.Tree, sums map[string]tree.Sum, o ImageO
 		// -no-xattrs: a tar archive of ours has none.
 		// -noappend, for the output file exists. -default-* is what directories not in the archive would get.
 		cmd = o.Tools.Command(ctx, "mksquashfs", "-", out, "-tar", "-noappend", "-no-progress", "-quiet", "-no-xattrs",
-			"-comp", "zstd", "-Xcompression-level", "15", "-b", strconv.Itoa(squashBlock), "-mkfs-time", epoch, "-all-time", epoch,
+			"-comp", "zstd", "-Xcompression-level", "16", "-b", strconv.Itoa(squashBlock), "-mkfs-time", epoch, "-all-time", epoch,
 			"-default-mode", "0755", "-default-uid", "0", "-default-gid", "0", "-exports")
 		if o.threads > 0 {
 			cmd.Args = append(cmd.Args, "-processors", strconv.Itoa(o.threads))

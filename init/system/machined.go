@@ -33,6 +33,9 @@ func (s *system) startMachine(ctx context.Context) (string, error) {
 	if !s.stateUp || s.cfg == nil {
 		return "skipped: no configuration", nil
 	}
+	if s.cfg.Secrets == nil {
+		return "skipped: an agent has no machine CA yet", nil
+	}
 	if _, err := os.Stat(machineProgram); err != nil {
 		return "", step.Advise(fmt.Errorf("the machine API: %w", err), "the node goes on without it; write the image again")
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/keelson-os/keelson/init/mount"
 	"github.com/keelson-os/keelson/init/network"
 	"github.com/keelson-os/keelson/init/reap"
+	"github.com/keelson-os/keelson/init/running"
 	"github.com/keelson-os/keelson/init/shutdown"
 	"github.com/keelson-os/keelson/init/state"
 	"github.com/keelson-os/keelson/init/step"
@@ -182,10 +183,14 @@ func (s *system) prepare() {
 		s.con.Logf("times of the firmware and the boot loader are not known: %v", err)
 	}
 	s.steps.Add(b.Steps...)
-	s.con.Printf(trial.BootLine+"%s, slot %s", s.build.Version, orUnknown(b.Slot))
 	if s.params, err = cmdline.Read(); err != nil {
 		s.con.Printf("%v", err)
 	}
+	// The system's version is that of its image or bundle; the linker's is this program's.
+	if v := running.Parse(s.params).Version; v != "" {
+		s.build.Version = v
+	}
+	s.con.Printf(trial.BootLine+"%s, slot %s", s.build.Version, orUnknown(b.Slot))
 	s.upgrade = s.newUpgrade()
 	s.trusted = clock.Trusted(s.build.Time, "")
 	clock.Floor(s.build.Time, "")

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/init/running"
 	"github.com/keelson-os/keelson/init/control"
 	"github.com/keelson-os/keelson/init/guard"
 	"github.com/keelson-os/keelson/init/logfile"
+	"github.com/keelson-os/keelson/init/running"
 	"github.com/keelson-os/keelson/init/shutdown"
 	"github.com/keelson-os/keelson/init/state"
 	"github.com/keelson-os/keelson/init/step"

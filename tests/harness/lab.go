@@ -29,6 +29,8 @@ type Lab struct {
 
 // Manifest is what is read of the description that the builder writes beside an image.
 type Manifest struct {
+	Board    string `json:"board"`
+	Version  string `json:"version"`
 	Arch     string `json:"arch"`
 	Cmdline  string `json:"cmdline"`
 	RootHash string `json:"rootHash"`

@@ -22,7 +22,8 @@ type Node struct {
 	Lab        *Lab
 	Client     *kubeapi.Client
 	kubeconfig string
-	mark       int // in the console: behind the last boot that was waited for
+	contexts   string // file, for the machine API
+	mark       int    // in the console: behind the last boot that was waited for
 }
 
 // NewNode makes a machine in dir; change, when not nil, changes what it is made of.
@@ -30,7 +31,7 @@ type Node struct {
 func NewNode(lab *Lab, dir string, change func(*qemu.Config)) (*Node, error) {
 	cfg := qemu.Config{
 		Image: lab.Image, Dir: dir, DiskSize: 6 << 30, Isolated: true,
-		Forwards: []qemu.Forward{{Guest: API}},
+		Forwards: []qemu.Forward{{Guest: API}, {Guest: MachineAPI}},
 	}
 	if change != nil {
 		change(&cfg)
@@ -55,8 +56,13 @@ func (n *Node) Start(ctx context.Context) error {
 	if n.kubeconfig, err = n.Lab.Kubeconfig(n.Dir(), port); err != nil {
 		return err
 	}
-	n.Client, err = kubeapi.Load(n.kubeconfig, "")
-	return err
+	if n.Client, err = kubeapi.Load(n.kubeconfig, ""); err != nil {
+		return err
+	}
+	if port = n.Port(MachineAPI); port == 0 {
+		return nil
+	}
+	return n.addContext(ctx, port)
 }
 
 // Booted waits on the console until this boot has ended with a ready node.

@@ -109,6 +109,10 @@ func (c *Config) diskArguments(p Platform) []string {
 		return []string{"-drive", "if=sd," + drive}
 	}
 	args := []string{"-drive", "if=none,id=disk," + drive}
+	if c.RecordWrites {
+		args[1] = "if=none,id=disk,driver=blklogwrites,cache=writeback,discard=unmap,file.driver=qcow2,file.discard=unmap,file.file.driver=file,file.file.filename=" + diskName +
+			fmt.Sprintf(",log.driver=file,log.filename=%s,log-sector-size=%d,log-append=off", writesName, writesSector)
+	}
 	device := func(d string) { args = append(args, "-device", d+",drive=disk,bootindex=0") }
 	switch c.Disk {
 	case DiskSATA:

@@ -66,10 +66,12 @@ type Config struct {
 	DiskSize int64 // bytes, of the virtual disk; default 20 GiB, at least the image's size; an SD card's is rounded up to a power of two
 	Accel    Accel // default auto
 	Forwards []Forward
-	Isolated bool     // the machine reaches neither the host nor the world; forwards still work
-	LinkDown bool     // start with the network cable pulled; see Machine.SetLink
-	Detach   bool     // the machine outlives this process
-	Args     []string // appended to QEMU's command line
+	Isolated bool // the machine reaches neither the host nor the world; forwards still work
+	LinkDown bool // start with the network cable pulled; see Machine.SetLink
+	Detach   bool // the machine outlives this process
+	// RecordWrites keeps everything that the machine writes to its disk, in order: see Machine.Writes. Not for an SD card.
+	RecordWrites bool
+	Args         []string // appended to QEMU's command line
 }
 
 // complete fills in the defaults that are every machine's and refuses what none has; fit does

@@ -38,8 +38,9 @@ type Console struct {
 // ErrExited means that the machine ended while something was awaited of it.
 var ErrExited = errors.New("the machine has exited")
 
-// ansi matches terminal escape sequences: the firmware and the boot loader draw with them.
-var ansi = regexp.MustCompile("\x1b(?:\\[[0-9;?=]*[ -/]*[@-~]|[@-Z\\\\-_]|[()][A-Z0-9])")
+// ansi matches terminal escape sequences, with which the firmware and the boot loader draw, and before them the status
+// that a node draws between saving the cursor and restoring it (init/screen).
+var ansi = regexp.MustCompile("\x1b7[^\n]*?\x1b8|\x1b(?:\\[[0-9;?=]*[ -/]*[@-~]|[@-Z\\\\-_]|[()][A-Z0-9])")
 
 func newConsole(path string) *Console {
 	c := &Console{path: path, changed: make(chan struct{})}

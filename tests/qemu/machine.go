@@ -147,7 +147,7 @@ func (m *Machine) RemoveDisk(ctx context.Context) error {
 		return err
 	}
 	// The record first: without it what is left of the disk is not used.
-	return m.remove(recordName, diskName, varsName, rawName, codeName, kernelName, initrdName, treeName, socketName)
+	return m.remove(recordName, diskName, varsName, rawName, codeName, kernelName, initrdName, treeName, writesName, socketName)
 }
 
 func (m *Machine) remove(names ...string) error {
@@ -315,6 +315,12 @@ func (m *Machine) launch(ctx context.Context, accel Accel) (err error) {
 	}
 	if err := serial.Close(); err != nil {
 		return err
+	}
+	if m.cfg.RecordWrites {
+		// Each run's record begins anew. QEMU wants the file to be there.
+		if err := os.WriteFile(m.path(writesName), nil, 0o600); err != nil {
+			return err
+		}
 	}
 	program, _ := m.platform.program()
 	cmd := exec.Command(programPath(program), m.cfg.arguments(m.platform, m.firmware, m.kernel, m.forwards, accel)...)
