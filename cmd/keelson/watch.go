@@ -15,7 +15,7 @@ import (
 
 const (
 	// pollEvery is the time between two looks at a node that is waited for.
-	pollEvery = 2 * time.Second
+	pollEvery = time.Second
 	// pollLimit is how long a look may take: a node that is down must not be waited for much longer than it is.
 	pollLimit = 10 * time.Second
 	// watchLimit is how long is waited by default: a slow board's reboot, and the ten minutes that a new system has to prove itself.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
@@ -62,7 +63,7 @@ func Assemble(in Input) (*tree.Tree, error) {
 // Write writes t as a compressed initramfs.
 func Write(w io.Writer, t *tree.Tree) error {
 	// Two threads or more would cut the input into other blocks.
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
 	if err != nil {
 		return err
 	}
@@ -72,10 +73,22 @@ func Write(w io.Writer, t *tree.Tree) error {
 	return z.Close()
 }
 
+// stability ranks what seldom changes from one version of Keelson to the next before what does, so that an upgrade finds the
+// compressed bytes of the first in the slot that it replaces.
+func stability(e *tree.Entry) int {
+	switch {
+	case e.Mode.IsDir():
+		return 0
+	case strings.HasPrefix(e.Path, "usr/lib/modules/"):
+		return 1
+	}
+	return 2
+}
+
 // writeCPIO writes t as a cpio archive.
 func writeCPIO(w io.Writer, t *tree.Tree) error {
 	rw := cpio.Newc.Writer(w)
-	for i, e := range t.Entries() {
+	for i, e := range t.Ranked(stability) {
 		if e.Path == "." {
 			continue
 		}

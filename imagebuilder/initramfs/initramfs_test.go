@@ -91,7 +91,7 @@ func checkWithCPIO(t *testing.T, data []byte) {
 	cmd := exec.Command(reftool.Need(t, "cpio", "cpio"), "--list", "--quiet")
 	cmd.Stdin = bytes.NewReader(data)
 	out, err := cmd.CombinedOutput()
-	if want := "dev\ndev/console\netc\netc/initrd-release\ninit\nlib\nusr\nusr/lib\nusr/lib/modules\n"; err != nil || string(out) != want {
+	if want := "dev\netc\nusr\nusr/lib\nusr/lib/modules\ndev/console\netc/initrd-release\ninit\nlib\n"; err != nil || string(out) != want {
 		t.Errorf("cpio --list = %q, %v, want %q", out, err, want)
 	}
 }

@@ -5,20 +5,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"time"
 )
 
-// WriteTar writes the tree as a tar archive (POSIX pax where a field needs it, else USTAR). Owners are 0:0 without names;
-// every time is mtime. Entries come by their rank, lowest first, and within a rank in the order of Entries; rank must not put
-// a directory behind what it holds. A rank of nil writes all in the order of Entries.
+// WriteTar writes the tree as a tar archive (POSIX pax where a field needs it, else USTAR), in the order of Ranked.
+// Owners are 0:0 without names; every time is mtime.
 func (t *Tree) WriteTar(w io.Writer, mtime time.Time, rank func(*Entry) int) error {
-	entries := t.Entries()
-	if rank != nil {
-		slices.SortStableFunc(entries, func(a, b Entry) int { return rank(&a) - rank(&b) })
-	}
 	tw := tar.NewWriter(w)
-	for _, e := range entries {
+	for _, e := range t.Ranked(rank) {
 		if err := writeTarEntry(tw, &e, mtime); err != nil {
 			return fmt.Errorf("write %s to the archive: %w", e.Path, err)
 		}

@@ -201,6 +201,16 @@ func (t *Tree) Entries() []Entry {
 	return out
 }
 
+// Ranked returns the entries by their rank, lowest first, and within a rank in the order of Entries. rank must not put a
+// directory behind what it holds. A rank of nil gives the order of Entries.
+func (t *Tree) Ranked(rank func(*Entry) int) []Entry {
+	entries := t.Entries()
+	if rank != nil {
+		slices.SortStableFunc(entries, func(a, b Entry) int { return rank(&a) - rank(&b) })
+	}
+	return entries
+}
+
 // compare orders paths as if the separator were the smallest byte; the root is first.
 func compare(a, b string) int {
 	switch {

@@ -37,7 +37,11 @@ type Fixed struct {
 // fills up the last 512 bytes is zeros.
 type Extent struct{ Offset, Size int64 }
 
-// sectorSize is what sections are aligned to in the file, whatever less the stub's headers say, so
+// blockSize is what sections are aligned to in the file, whatever less the stub's headers say: an upgrade looks for
+// blocks of 4096 bytes that the node has, and a section that has not changed is found whatever the size of those before it.
+const blockSize = 4096
+
+// sectorSize is what Fixed.At and Extent are multiples of, so
 // that a boot loader can read them by sectors.
 const sectorSize = 512
 
@@ -184,6 +188,6 @@ func appendSections(stub []byte, m *image, contents []content) ([]byte, []sectio
 }
 
 // alignment is what sections are aligned to in the file.
-func (m *image) alignment() uint64 { return uint64(max(m.fileAlignment, sectorSize)) }
+func (m *image) alignment() uint64 { return uint64(max(m.fileAlignment, blockSize)) }
 
 func align(n, to uint64) uint64 { return (n + to - 1) / to * to }

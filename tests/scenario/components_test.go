@@ -58,12 +58,13 @@ func TestPackagedComponents(t *testing.T) {
 
 // disabledLater disables all components, and looks for what they have left behind.
 func disabledLater(t *testing.T, ctx context.Context, n *harness.Node) {
-	disable(t, ctx, n, "coredns", "metrics-server", "local-storage", "servicelb", "traefik")
+	disable(t, ctx, n, "coredns", "metrics-server", "local-storage", "servicelb", "traefik", "upgrade")
 	for _, gone := range [][]string{
 		{"-n", "kube-system", "service/kube-dns", "configmap/coredns", "configmap/local-path-config", "service/metrics-server"},
 		{"-n", "kube-system", "addon/coredns", "addon/local-storage", "addon/traefik", "helmchart/traefik"},
 		{"-n", "kube-system", "deployment/traefik", "service/traefik"},
 		{"apiservice/v1beta1.metrics.k8s.io", "storageclass/local-path", "ingressclass/traefik"},
+		{"crd/upgrades.keelson.dev", "-n", "kube-system", "addon/upgrade"},
 	} {
 		eventually(t, ctx, 5*time.Minute, strings.Join(gone, " ")+" to be gone", func(ctx context.Context) error {
 			out, err := n.Kubectl(ctx, append([]string{"get", "--ignore-not-found", "-o", "name"}, gone...)...)

@@ -48,6 +48,7 @@ func TestEachComponentCanBeDisabledAlone(t *testing.T) {
 		"local-storage":  {"storageclass/local-path", "-o", "name"},
 		"servicelb":      {"service/balanced", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}"},
 		"traefik":        {"-n", "kube-system", "deployment/traefik", "-o", "name"},
+		"upgrade":        {"crd/upgrades.keelson.dev", "-o", "name"},
 	}
 	only := func(t *testing.T, disabled string) {
 		t.Helper()
@@ -65,7 +66,7 @@ func TestEachComponentCanBeDisabledAlone(t *testing.T) {
 	}
 	only(t, "") // all of them, Traefik's chart too, before the first is disabled
 	// Traefik last: without the helm controller it could not come back.
-	rounds := []string{"coredns", "metrics-server", "local-storage", "servicelb", "helm-controller", "traefik"}
+	rounds := []string{"coredns", "metrics-server", "local-storage", "servicelb", "upgrade", "helm-controller", "traefik"}
 	for _, disabled := range rounds {
 		t.Run(disabled, func(t *testing.T) {
 			disable(t, ctx, n, disabled)

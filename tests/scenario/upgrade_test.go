@@ -1,0 +1,381 @@
+package scenario
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keelson-os/keelson/machine"
+	"github.com/keelson-os/keelson/tests/harness"
+	"github.com/keelson-os/keelson/tests/qemu"
+)
+
+// backLimit is how long a failed upgrade may take until the old system has a ready node again, in guest time. The machine's
+// clock is this computer's.
+const backLimit = 5 * time.Minute
+
+// status is what "keelson status" says.
+func status(ctx context.Context, n *harness.Node) (machine.Status, error) {
+	var s machine.Status
+	out, err := n.Keelson(ctx, "status", "-o", "json")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal([]byte(out), &s)
+}
+
+// awaitStatus waits until the machine API tells what ok accepts.
+func awaitStatus(t *testing.T, ctx context.Context, n *harness.Node, limit time.Duration, what string, ok func(machine.Status) error) machine.Status {
+	t.Helper()
+	var got machine.Status
+	eventually(t, ctx, limit, what, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		s, err := status(ctx, n)
+		if err != nil {
+			return err
+		}
+		got = s
+		return ok(s)
+	})
+	return got
+}
+
+// newBundle builds a bundle of the lab's board in the test's folder.
+func newBundle(t *testing.T, l *harness.Lab, name string, args ...string) string {
+	t.Helper()
+	out := filepath.Join(l.Dir, name+".keelson")
+	began := time.Now()
+	if err := l.Bundle(t.Context(), out, append([]string{"--karg", "mitigations=off", "--version", name}, args...)...); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("bundle %s: %.1f MB in %.1f s", name, float64(info.Size())/1e6, time.Since(began).Seconds())
+	return out
+}
+
+// brokenProgram compiles the program that stands in for one of the node's (testdata/broken) and returns its file.
+func brokenProgram(t *testing.T, l *harness.Lab, mode string) string {
+	t.Helper()
+	out := filepath.Join(l.Dir, "broken-"+mode)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w -X main.mode="+mode, "-o", out, "./testdata/broken")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+l.Info.Arch)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, text)
+	}
+	return out
+}
+
+// downtime asks the API server's readiness until stop is called, which returns how long it did not answer, from the first
+// failure to the last.
+func downtime(n *harness.Node) (stop func() time.Duration) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var first, last time.Time
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			limit, done := context.WithTimeout(ctx, 2*time.Second)
+			_, err := n.Client.Nodes(limit)
+			done()
+			if now := time.Now(); err != nil && ctx.Err() == nil {
+				if first.IsZero() {
+					first = now
+				}
+				last = now
+			}
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	return func() time.Duration {
+		cancel()
+		wg.Wait()
+		return last.Sub(first)
+	}
+}
+
+// keep writes into the cluster and into a volume, and returns a check that all of it is there.
+func keep(t *testing.T, ctx context.Context, n *harness.Node) (same func(t *testing.T)) {
+	t.Helper()
+	before := mustPods(t, ctx, n, "app=web")
+	for name := range before {
+		kubectl(t, ctx, n, "exec", name, "--", "sh", "-c", "echo kept by $(hostname) > /data/kept; sync")
+	}
+	nodes, err := n.Client.Nodes(ctx)
+	if err != nil || len(nodes) != 1 {
+		t.Fatalf("Nodes = %+v, %v, want one", nodes, err)
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		eventually(t, ctx, 5*time.Minute, "the same pods with their data", func(ctx context.Context) error {
+			after, err := n.Client.Nodes(ctx)
+			if err != nil || len(after) != 1 || after[0].UID != nodes[0].UID {
+				return fmt.Errorf("nodes = %+v, %w, want the same as before: %+v", after, err, nodes)
+			}
+			got, err := pods(ctx, n, "app=web")
+			if err != nil {
+				return err
+			}
+			if len(got) != len(before) {
+				return fmt.Errorf("%d pods, want %d", len(got), len(before))
+			}
+			for name, p := range before {
+				if got[name].UID != p.UID {
+					return fmt.Errorf("pod %s is %+v, want %+v", name, got[name], p)
+				}
+				if kept, err := n.Kubectl(ctx, "exec", name, "--", "cat", "/data/kept"); err != nil || kept != "kept by "+name+"\n" {
+					return fmt.Errorf("pod %s: its file holds %q, %w", name, kept, err)
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// upgraded applies a bundle with "keelson upgrade", which waits until the new system is good, and returns what it said.
+func upgraded(t *testing.T, ctx context.Context, n *harness.Node, file, version string) machine.Status {
+	t.Helper()
+	limit, cancel := within(ctx, 2*bootLimit, "the upgrade")
+	defer cancel()
+	before, err := status(limit, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began, stop := time.Now(), downtime(n)
+	out, err := n.Keelson(limit, "upgrade", file)
+	down := stop()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("keelson upgrade said:\n%s", out)
+	after, err := status(limit, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("upgrade to %s: %.1f s from the command to a good system, the API did not answer for %.1f s", version, time.Since(began).Seconds(), down.Seconds())
+	if after.Version.Version != version || after.Slot == before.Slot || after.Boot.Default != after.Slot || after.Boot.Trial != "" ||
+		after.Upgrade == nil || after.Upgrade.State != machine.AttemptGood {
+		t.Fatalf("status after the upgrade: %+v, want version %s in the other slot than %s, committed", after, version, before.Slot)
+	}
+	return after
+}
+
+// comesBack applies a bundle that must fail, and waits until the old system is there again with a ready node, at most
+// backLimit after the reboot into the new one.
+func comesBack(t *testing.T, ctx context.Context, n *harness.Node, file string, reason ...string) machine.Status {
+	t.Helper()
+	limit, cancel := within(ctx, 2*bootLimit, "the rollback")
+	defer cancel()
+	before, err := status(limit, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not waiting, so that the time is ours to take.
+	if out, err := n.Keelson(limit, "upgrade", file, "--no-reboot"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	began := time.Now()
+	if out, err := n.Keelson(limit, "reboot"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	after := awaitStatus(t, ctx, n, backLimit+2*time.Minute, "the old system's ready node", func(s machine.Status) error {
+		if s.Upgrade == nil || s.Upgrade.State != machine.AttemptRolledBack || !s.Health.OK {
+			return fmt.Errorf("slot %s, health %+v, upgrade %+v", s.Slot, s.Health, s.Upgrade)
+		}
+		return nil
+	})
+	took := time.Since(began)
+	t.Logf("back and ready %.1f s after the reboot; reason: %s\nlast lines: %s\npanic: %.300s", took.Seconds(), after.Upgrade.Reason,
+		strings.Join(after.Upgrade.Tail, "\n  "), after.Upgrade.Panic)
+	if took > backLimit {
+		t.Errorf("back after %s, want at most %s", took.Round(time.Second), backLimit)
+	}
+	if after.Slot != before.Slot || after.Version != before.Version || after.Boot.Default != before.Slot || after.Boot.Trial != "" {
+		t.Errorf("status after the rollback: %+v, want slot %s and version %s committed", after, before.Slot, before.Version.Version)
+	}
+	for _, text := range reason {
+		if !strings.Contains(after.Upgrade.Reason+strings.Join(after.Upgrade.Tail, "\n")+after.Upgrade.Panic, text) {
+			t.Errorf("the reason %q has no %q", after.Upgrade.Reason, text)
+		}
+	}
+	return after
+}
+
+// TestUpgradeAndEveryWayBack upgrades a node by UEFI with "keelson upgrade": pods and their volumes come back. Then four upgrades
+// that fail, each in its own way: each is back on the system before it within five minutes, with the data as before and the
+// reason in "keelson status".
+func TestUpgradeAndEveryWayBack(t *testing.T) {
+	upgradeStory(t, lab, true)
+}
+
+// TestUpgradeThroughUBoot is the same on the Raspberry Pi's image, through U-Boot on an MBR disk.
+func TestUpgradeThroughUBoot(t *testing.T) {
+	slow(t)
+	upgradeStory(t, boardLab(t, qemu.Platform{Arch: "arm64", Firmware: qemu.FirmwareUBoot}, "rpi"), true)
+}
+
+func upgradeStory(t *testing.T, l *harness.Lab, all bool) {
+	good := newBundle(t, l, "0.2.0")
+	ctx, n := storyOf(t, l, nil)
+	up(t, ctx, n)
+	appRuns(t, ctx, n)
+	same := keep(t, ctx, n)
+
+	t.Run("refused bundles", func(t *testing.T) { refusals(t, ctx, n, good) })
+	upgraded(t, ctx, n, good, "0.2.0")
+	same(t)
+	for _, c := range []struct {
+		name   string
+		args   func() []string
+		reason []string
+	}{
+		{"kernel panics", func() []string { return []string{"--karg", "rdinit=/missing"} }, []string{"3"}},
+		{"init exits", func() []string { return []string{"--file", brokenProgram(t, l, "exit") + ":/init"} }, []string{"3"}},
+		{"node never ready", func() []string { return []string{"--file", brokenProgram(t, l, "sleep") + ":/usr/bin/node"} }, []string{"node"}},
+		{"hangs", func() []string { return []string{"--file", brokenProgram(t, l, "freeze") + ":/usr/bin/node"} }, []string{"3"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := newBundle(t, l, "0.3.0-"+strings.ReplaceAll(c.name, " ", "-"), c.args()...)
+			comesBack(t, ctx, n, file, c.reason...)
+			same(t)
+			if err := os.Remove(file); err != nil {
+				t.Error(err)
+			}
+		})
+		if !all {
+			break
+		}
+	}
+	ports(t, ctx, n)
+}
+
+// refusals tries bundles that must be refused: nothing of the boot state changes, and the error says what is wrong.
+func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
+	t.Helper()
+	before, err := status(ctx, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := n.Lab
+	write := func(name string, change func([]byte) []byte) string {
+		file := filepath.Join(l.Dir, name+".keelson")
+		if err := os.WriteFile(file, change(append([]byte(nil), data...)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(file) })
+		return file
+	}
+	other := filepath.Join(l.Dir, "other")
+	if _, err := l.Run(ctx, "config", "new", other); err != nil {
+		t.Fatal(err)
+	}
+	board := "arm64"
+	if l.Info.Board == board {
+		board = "rpi"
+	}
+	built := func(name string, args ...string) string {
+		file := filepath.Join(l.Dir, name+".keelson")
+		if err := l.Bundle(ctx, file, append(args, "--version", "0.2.0", "--karg", "mitigations=off")...); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.Remove(file) })
+		return file
+	}
+	for _, c := range []struct{ name, file, want string }{
+		{"truncated", write("truncated", func(b []byte) []byte { return b[:len(b)/2] }), "cut short"},
+		{"flipped bit in an artefact", write("flipped", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "sha256"},
+		{"flipped bit in the manifest", write("manifest", func(b []byte) []byte { b[100] ^= 1; return b }), ""},
+		{"signed with another key", built("foreign", "--key", filepath.Join(other, "release.key")), "key"},
+		{"older serial", built("older", "--serial", "1"), "serial"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			limit, cancel := within(ctx, 3*time.Minute, "the refusal")
+			defer cancel()
+			out, err := n.Keelson(limit, "upgrade", c.file)
+			if err == nil {
+				t.Fatalf("the bundle was taken:\n%s", out)
+			}
+			if !strings.Contains(strings.ToLower(err.Error()), c.want) {
+				t.Errorf("the error has no %q: %v", c.want, err)
+			}
+			t.Logf("%v", err)
+			after, err := status(limit, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after.Boot != before.Boot || after.Slot != before.Slot {
+				t.Errorf("boot state %+v, want as before: %+v", after.Boot, before.Boot)
+			}
+		})
+	}
+}
+
+// ports asks every TCP port of the node, from a pod, and finds open those that docs/security.md lists and no others.
+func ports(t *testing.T, ctx context.Context, n *harness.Node) {
+	t.Helper()
+	listed := map[string]bool{"6440": true, "6443": true, "10250": true, "10053": true}
+	// Ports that the kernel listens on, in the network namespace of PID 1: state 0A, and not on a loopback or the internal address.
+	out := inProbe(t, ctx, n, `cat /proc/1/net/tcp /proc/1/net/tcp6 | awk '$4 == "0A" {print $2}'`)
+	seen := map[string]bool{}
+	for _, address := range strings.Fields(out) {
+		host, hex, ok := strings.Cut(address, ":")
+		var port int
+		if _, err := fmt.Sscanf(hex, "%X", &port); !ok || err != nil {
+			t.Fatalf("line of /proc/net/tcp: %q", address)
+		}
+		// 127.0.0.0/8, ::1 and ::ffff:127.0.0.0/104, and 192.0.0.8, as the kernel writes them.
+		if strings.HasSuffix(host, "7F") && len(host) == 8 || strings.HasSuffix(host, "0000000001000000") || strings.HasSuffix(host, "FFFF00000100007F") || host == "080000C0" {
+			continue
+		}
+		seen[fmt.Sprint(port)] = true
+	}
+	for port := range seen {
+		if !listed[port] {
+			t.Errorf("port %s is open and not in docs/security.md", port)
+		}
+	}
+	for port := range listed {
+		if !seen[port] {
+			t.Errorf("port %s of docs/security.md is not open", port)
+		}
+	}
+	// Without a certificate nothing is answered.
+	for _, guest := range []int{harness.MachineAPI} {
+		limit, cancel := context.WithTimeout(ctx, 10*time.Second)
+		req, err := http.NewRequestWithContext(limit, http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d/v1/version", n.Port(guest)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := insecure.Do(req)
+		if err == nil {
+			t.Errorf("port %d answers %s without a certificate", guest, resp.Status)
+			err = resp.Body.Close()
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("port %d does not refuse: %v", guest, err)
+		}
+		cancel()
+	}
+}
+
+// insecure is a client that has no certificate and trusts everybody.
+var insecure = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
