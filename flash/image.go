@@ -10,8 +10,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/keelson-os/keelson/upgrade/fat"
 	"github.com/keelson-os/keelson/init/parttable"
+	"github.com/keelson-os/keelson/upgrade/fat"
 )
 
 // headSize is how much of a disk is written last, in bytes: the partition table, and boot

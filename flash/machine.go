@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/upgrade/fat"
 	"github.com/keelson-os/keelson/flash/values"
 	"github.com/keelson-os/keelson/init/parttable"
+	"github.com/keelson-os/keelson/upgrade/fat"
 )
 
 // ErrNoConfig says that there is no machine configuration on the FAT partition.

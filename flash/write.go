@@ -13,8 +13,8 @@ import (
 
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/flash/drive"
-	"github.com/keelson-os/keelson/upgrade/fat"
 	"github.com/keelson-os/keelson/init/gpt"
+	"github.com/keelson-os/keelson/upgrade/fat"
 )
 
 // Target is what an image is written to; *drive.Device is one.

@@ -28,7 +28,7 @@ var (
 
 // buildArgs are every lab's. mitigations=off: emulation has nothing to protect and a third of
 // its time to win.
-var buildArgs = []string{"--embed-image", harness.Busybox, "--manifest", "testdata/app.yaml", "--karg", "mitigations=off"}
+var buildArgs = []string{"--embed-image", harness.Busybox, "--manifest", "testdata/app.yaml", "--karg", "mitigations=off", "--minimum-serial", "1000"}
 
 func TestMain(m *testing.M) {
 	if os.Getenv("KEELSON_QEMU") != "1" {

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 	"github.com/keelson-os/keelson/machine"
 	"github.com/keelson-os/keelson/tests/harness"
 	"github.com/keelson-os/keelson/tests/qemu"
+	"github.com/keelson-os/keelson/upgrade/bundle"
 )
 
 // backLimit is how long a failed upgrade may take until the old system has a ready node again, in guest time. The machine's
@@ -275,6 +277,10 @@ func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h, err := bundle.ReadHeader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	l := n.Lab
 	write := func(name string, change func([]byte) []byte) string {
 		file := filepath.Join(l.Dir, name+".keelson")
@@ -302,7 +308,13 @@ func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 	}
 	for _, c := range []struct{ name, file, want string }{
 		{"truncated", write("truncated", func(b []byte) []byte { return b[:len(b)/2] }), "cut short"},
-		{"flipped bit in an artefact", write("flipped", func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), "sha256"},
+		// In every block: the node reads only those that it does not have.
+		{"flipped bits in the artefacts", write("flipped", func(b []byte) []byte {
+			for i := int(h.Manifest.Artefacts[0].Offset); i < len(b); i += 4096 {
+				b[i] ^= 1
+			}
+			return b
+		}), "sha-256"},
 		{"flipped bit in the manifest", write("manifest", func(b []byte) []byte { b[100] ^= 1; return b }), ""},
 		{"signed with another key", built("foreign", "--key", filepath.Join(other, "release.key")), "key"},
 		{"older serial", built("older", "--serial", "1"), "serial"},
