@@ -38,6 +38,7 @@ var cutSeed = [32]byte{'k', 'e', 'e', 'l'}
 // resets. At 200 random points the power is cut: of the writes since the last flush a random subset has reached the disk, of one of them only some bytes.
 // Read as the firmware and the boot loader read the disk, each boots the old or the new system, whole. Ten of them are booted for real.
 func TestPowerCutsDuringAnUpgrade(t *testing.T) {
+	slow(t)
 	powerCuts(t, lab, nil, func(d io.ReaderAt, size int64) (firmware.Report, error) { return uefi.Check(d, size, uefi.AMD64) })
 }
 
