@@ -53,7 +53,8 @@ func (s *System) uki(c Chain, cmdline string, initrd []byte) ([]byte, error) {
 	text := noise("kernel "+s.Name, 50_000)
 	if c == UEFI {
 		p.Stub, p.Linux = program(arm64, "stub"), program(arm64, string(text))
-		binary.LittleEndian.PutUint64(p.Linux[16:], uint64(len(p.Linux)))
+		// Sections are filled up to whole blocks, which a kernel's image_size has room for.
+		binary.LittleEndian.PutUint64(p.Linux[16:], uint64(len(p.Linux)+4096))
 		clear(p.Linux[24:32])
 		copy(p.Linux[56:], "ARM\x64")
 		return uki.Build(p)

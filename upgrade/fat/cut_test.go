@@ -114,7 +114,6 @@ var operations = []struct {
 	{"replace deep", func(v *Volume) error { return v.WriteFile("slot-a/dtb/rockchip/x.dtb", content(8, 500), noon) }, false},
 	{"remove", func(v *Volume) error { return v.Remove("EFI/Linux/keelson_2_b+3.efi") }, false},
 	{"remove a folder", func(v *Volume) error { return v.Remove("slot-a") }, false},
-	{"link", func(v *Volume) error { return v.Link("EFI/Linux/keelson_2_b+3.efi", "EFI/Linux/keelson_3_b.efi") }, false},
 	{"rename", func(v *Volume) error { return v.Rename("EFI/Linux/keelson_2_b+3.efi", "EFI/Linux/keelson_3_b.efi") }, true},
 	{"make a folder", func(v *Volume) error { return v.Mkdir("slot-b", noon) }, false},
 	{"overwrite", func(v *Volume) error { return v.Overwrite("slot.txt", 17, []byte("-")) }, false},

@@ -167,10 +167,10 @@ func (v *Volume) store(n int, size int64, r io.Reader) (list []uint32, err error
 	if list, err = v.take(n); err != nil {
 		return nil, err
 	}
-	chained := false
+	chained, taken := false, list // a return with an error clears list
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, v.giveBack(list, chained))
+			err = errors.Join(err, v.giveBack(taken, chained))
 		}
 	}()
 	left := size
