@@ -271,7 +271,7 @@ func upgradeStory(t *testing.T, l *harness.Lab, all bool) {
 			}
 		})
 		if !all {
-			break
+			return
 		}
 	}
 	ports(t, ctx, n)
