@@ -123,9 +123,11 @@ func (r *Recorder) Cut(n int, rnd *rand.Rand) (*Image, error) {
 			b = all[len(all)-1]
 		case mode == 1:
 			b = all[0]
-		case rnd.IntN(3) == 0:
-			at := tear(all[0], all[len(all)-1], rnd)
-			copy(b[at:], all[rnd.IntN(len(all))][at:])
+		case mode == 2 || rnd.IntN(3) == 0: // in mode 2 every sector is torn
+			first := rnd.IntN(len(all))
+			second := (first + 1 + rnd.IntN(len(all)-1)) % len(all) // another one; there are two at least
+			at := tear(all[first], all[second], rnd)
+			b = append(bytes.Clone(all[first][:at]), all[second][at:]...)
 		}
 		if _, err := out.WriteAt(b, s*SectorSize); err != nil {
 			return nil, err

@@ -54,7 +54,8 @@ type Control interface {
 	// State reads the disk. Damaged blocks read as the boot loader takes them.
 	State() (State, error)
 	// Arm makes slot the next to boot, for Tries boots. Its root and boot files must be complete and synced;
-	// slot is not State.Default. Arming again begins the tries anew.
+	// slot is not State.Default. Arming again begins the tries anew; a
+	// power cut meanwhile may boot the default, since the old trial is called off first.
 	Arm(slot Slot) error
 	// Commit makes slot the default and ends every trial: it blesses a trial, or calls one off. The slot's boot files must be
 	// there. Committing the default when there is no trial writes nothing.

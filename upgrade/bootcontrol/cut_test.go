@@ -226,3 +226,45 @@ func TestDamagedBlocksAreReadAsBootLoadersDo(t *testing.T) {
 		}
 	})
 }
+
+// ordered is a disk that knows which sectors were written since the last sync.
+type ordered struct {
+	live
+	pending map[int64]bool
+	bad     []string
+}
+
+func (o *ordered) WriteAt(p []byte, off int64) (int, error) {
+	o.pending[(off-smallsystem.BootState)/powercut.SectorSize] = true
+	for _, pair := range [][2]int64{{0, 16}, {32, 40}} {
+		if o.pending[pair[0]] && o.pending[pair[1]] {
+			o.bad = append(o.bad, fmt.Sprintf("sectors %v of the bootstate area", pair))
+		}
+	}
+	return o.live.WriteAt(p, off)
+}
+
+func (o *ordered) Sync() error {
+	clear(o.pending)
+	return nil
+}
+
+// A committed block and its copy are never on their way at once, so that a cut damages one of them.
+func TestOneCommittedBlockIsAlwaysWhole(t *testing.T) {
+	eachChain(t, func(t *testing.T, w *bench) {
+		o := &ordered{live: w.ready(), pending: map[int64]bool{}}
+		n := w.open(o)
+		for range 3 {
+			w.must(n.Commit(b))
+			w.must(n.Arm(a))
+			w.must(n.Commit(b))
+			w.must(n.Commit(a))
+		}
+		if len(o.bad) > 0 {
+			t.Errorf("written without a sync between them: %s", o.bad[0])
+		}
+		if len(o.pending) > 0 {
+			t.Errorf("%d writes are not synced in the end", len(o.pending))
+		}
+	})
+}
