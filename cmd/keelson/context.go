@@ -124,21 +124,10 @@ func newContextUseCommand() *cobra.Command {
 		Example:           "  keelson context use home",
 		Args:              arguments,
 		ValidArgsFunction: completeContextArgument,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := loadContexts()
-			if err != nil {
-				return err
-			}
-			if _, ok := c.Contexts[args[0]]; !ok {
-				return c.unknown(args[0])
-			}
-			c.Current = args[0]
-			if err := c.save(); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "context %q is current\n", args[0])
-			return nil
-		},
+		RunE: changeContext(func(c *contexts, name string) string {
+			c.Current = name
+			return "is current"
+		}),
 	}
 }
 
@@ -149,25 +138,34 @@ func newContextRemoveCommand() *cobra.Command {
 		Example:           "  keelson context remove home",
 		Args:              arguments,
 		ValidArgsFunction: completeContextArgument,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := loadContexts()
-			if err != nil {
-				return err
+		RunE: changeContext(func(c *contexts, name string) string {
+			delete(c.Contexts, name)
+			if c.Current != name {
+				return "is removed"
 			}
-			if _, ok := c.Contexts[args[0]]; !ok {
-				return c.unknown(args[0])
-			}
-			delete(c.Contexts, args[0])
-			note := ""
-			if c.Current == args[0] {
-				c.Current, note = "", "; none is current now"
-			}
-			if err := c.save(); err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "context %q is removed%s\n", args[0], note)
-			return nil
-		},
+			c.Current = ""
+			return "is removed; none is current now"
+		}),
+	}
+}
+
+// changeContext runs a verb that changes the context named by its argument; change returns what has become of it.
+func changeContext(change func(c *contexts, name string) string) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		name := args[0]
+		c, err := loadContexts()
+		if err != nil {
+			return err
+		}
+		if _, ok := c.Contexts[name]; !ok {
+			return c.unknown(name)
+		}
+		what := change(c, name)
+		if err := c.save(); err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "context %q %s\n", name, what)
+		return nil
 	}
 }
 

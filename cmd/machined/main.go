@@ -20,6 +20,7 @@ import (
 	"github.com/keelson-os/keelson/init/api"
 	"github.com/keelson-os/keelson/init/api/slots"
 	"github.com/keelson-os/keelson/init/cmdline"
+	"github.com/keelson-os/keelson/init/control"
 	"github.com/keelson-os/keelson/init/handoff"
 	"github.com/keelson-os/keelson/init/running"
 	"github.com/keelson-os/keelson/machine"
@@ -82,7 +83,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	inside, err := api.ListenLocal(machine.Socket)
+	inside, err := control.Listen(machine.Socket)
 	if err != nil {
 		return errors.Join(err, outside.Close())
 	}

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/init/state"
+	"github.com/keelson-os/keelson/init/durable"
 	"github.com/keelson-os/keelson/machine"
 )
 
@@ -124,17 +124,17 @@ func stageFolder(path string, files map[string][]byte) error {
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return err
 		}
-		if err := state.WriteFile(file, b, 0o600); err != nil {
+		if err := durable.WriteFile(file, b, 0o600); err != nil {
 			return err
 		}
 	}
-	if err := state.SyncDir(tmp); err != nil {
+	if err := durable.SyncDir(tmp); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	return state.SyncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func readMax(path string, most int64) ([]byte, error) {

@@ -152,7 +152,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 		t.Fatal(err)
 	}
 	n.address, n.socket = outside.Addr().String(), filepath.Join(dir, "machine.sock")
-	inside, err := ListenLocal(n.socket)
+	inside, err := control.Listen(n.socket)
 	if err != nil {
 		t.Fatal(err)
 	}

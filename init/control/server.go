@@ -42,7 +42,7 @@ type Server struct {
 // ErrBusy is the answer to a client that finds all places taken.
 var ErrBusy = errors.New("PID 1 has too many connections; try again")
 
-// Listen makes the socket at path, for the user that runs this process alone.
+// Listen makes a unix socket at path, PID 1's or another one of the node's, for the user that runs this process alone.
 func Listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

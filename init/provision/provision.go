@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/keelson-os/keelson/config"
-	"github.com/keelson-os/keelson/init/state"
+	"github.com/keelson-os/keelson/init/durable"
 )
 
 // Places are the folders involved; System is what a node uses.
@@ -128,7 +128,7 @@ func (p Places) swap(files map[string][]byte) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
-		if err := state.WriteFile(path, b, 0o600); err != nil {
+		if err := durable.WriteFile(path, b, 0o600); err != nil {
 			return err
 		}
 	}
@@ -139,7 +139,7 @@ func (p Places) swap(files map[string][]byte) error {
 	if err != nil {
 		return &os.LinkError{Op: "rename", Old: staged, New: p.Config, Err: err}
 	}
-	if err := state.SyncDir(filepath.Dir(p.Config)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(p.Config)); err != nil {
 		return err
 	}
 	return os.RemoveAll(staged)
@@ -220,7 +220,7 @@ func copyFile(from, dir, name string) (err error) {
 	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
 		return err
 	}
-	return state.SyncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // Remove takes the moved files off From, which must be writable now. The texts are
@@ -237,13 +237,13 @@ func (p Places) Remove(m Moved) error {
 		}
 		path := filepath.Join(p.From, name)
 		if filepath.Dir(name) != config.SeedImages {
-			errs = append(errs, overwrite(path))
+			errs = append(errs, durable.Overwrite(path, maxConfig))
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, state.SyncDir(p.From))...)
+	return errors.Join(append(errs, durable.SyncDir(p.From))...)
 }
 
 // errErased says that keelson.yaml is one that Remove had overwritten when the power went.
@@ -254,21 +254,6 @@ var errErased = errors.New("erased")
 // be removed.
 func erased(b []byte) bool {
 	return len(b) > 0 && len(bytes.Trim(b, "\x00")) == 0
-}
-
-func overwrite(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err == nil {
-		_, err = f.Write(make([]byte, min(info.Size(), maxConfig)))
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }
 
 // maxConfig bounds what is read of a configuration file, in bytes.

@@ -17,6 +17,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/keelson-os/keelson/init/durable"
 )
 
 const (
@@ -64,7 +66,7 @@ func take(dir, name string) ([]byte, error) {
 	if err := os.Remove(path); err != nil {
 		return nil, err
 	}
-	return b, syncDir(dir)
+	return b, durable.SyncDir(dir)
 }
 
 // save makes a seed from the kernel's generator and old; a generator that is not ready
@@ -83,7 +85,7 @@ func save(dir string, old []byte) error {
 	if err := write(filepath.Join(dir, name), append(b, sum[:]...)); err != nil {
 		return fmt.Errorf("save random seed: %w", err)
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 func write(path string, b []byte) (err error) {
@@ -100,14 +102,6 @@ func write(path string, b []byte) (err error) {
 		return err
 	}
 	return os.Rename(tmp, path)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // add gives b to the kernel and credits it with bits of entropy.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/keelson-os/keelson/init/durable"
 	"github.com/keelson-os/keelson/init/mount"
 )
 
@@ -31,7 +32,7 @@ func MachineID(dir string) (string, error) {
 	raw[6] = raw[6]&0x0f | 0x40
 	raw[8] = raw[8]&0x3f | 0x80
 	id := hex.EncodeToString(raw)
-	if err := WriteFile(path, []byte(id+"\n"), 0o444); err != nil {
+	if err := durable.WriteFile(path, []byte(id+"\n"), 0o444); err != nil {
 		return "", fmt.Errorf("machine id: %w", err)
 	}
 	return id, nil
@@ -45,34 +46,4 @@ func validID(id string) bool {
 // BindMachineID shows dir's machine id as /etc/machine-id.
 func BindMachineID(dir string) error {
 	return mount.Bind(filepath.Join(dir, "machine-id"), "/etc/machine-id")
-}
-
-// WriteFile replaces the file at path whole: after a power cut it has the old content or
-// the new.
-func WriteFile(path string, b []byte, mode os.FileMode) (err error) {
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(path))
-}
-
-// SyncDir makes renames and removals in a folder last.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -3,7 +3,6 @@ package system
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/keelson-os/keelson/upgrade/blockdev"
@@ -38,10 +37,7 @@ func (x slots) with(f func(*bootcontrol.Node) error) (err error) {
 	if err != nil {
 		return err
 	}
-	n.StartedBy(bootcontrol.BIOSFirmware)
-	if _, err := os.Stat("/sys/firmware/efi"); err == nil {
-		n.StartedBy(bootcontrol.UEFIFirmware)
-	}
+	n.StartedBy(bootcontrol.FirmwareOf(bootcontrol.EFIFolder))
 	return f(n)
 }
 

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/keelson-os/keelson/init/state"
+	"github.com/keelson-os/keelson/init/durable"
 	"github.com/keelson-os/keelson/upgrade/bootcontrol"
 )
 
@@ -186,7 +186,7 @@ func (c Config) write(name string, v any) error {
 		return err
 	}
 	c.at("write " + name)
-	return state.WriteFile(filepath.Join(c.Dir, name), append(b, '\n'), 0o600)
+	return durable.WriteFile(filepath.Join(c.Dir, name), append(b, '\n'), 0o600)
 }
 
 func (c Config) read(name string) ([]byte, error) {
@@ -207,7 +207,7 @@ func (c Config) rename(from, to string) error {
 	if err := os.Rename(filepath.Join(c.Dir, from), filepath.Join(c.Dir, to)); err != nil {
 		return err
 	}
-	return state.SyncDir(c.Dir)
+	return durable.SyncDir(c.Dir)
 }
 
 func (c Config) remove(name string) error {
@@ -218,7 +218,7 @@ func (c Config) remove(name string) error {
 	if err := os.RemoveAll(filepath.Join(c.Dir, name)); err != nil {
 		return err
 	}
-	return state.SyncDir(c.Dir)
+	return durable.SyncDir(c.Dir)
 }
 
 func (c Config) at(where string) {

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/keelson-os/keelson/init/durable"
 )
 
 // fileMax bounds how much of one file is overwritten, in bytes: a key is short, and a datastore's first part has its
@@ -43,7 +44,7 @@ func Files(ctx context.Context, paths ...string) (n int, err error) {
 			case !d.Type().IsRegular():
 				return nil
 			}
-			if err := overwrite(path); err != nil {
+			if err := durable.Overwrite(path, fileMax); err != nil {
 				errs = append(errs, err)
 				return nil
 			}
@@ -62,23 +63,4 @@ func device(path string) (uint64, error) {
 		return 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	return uint64(st.Dev), nil
-}
-
-func overwrite(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err == nil {
-		left := min(info.Size(), fileMax)
-		zeros := make([]byte, min(left, buffer))
-		for off := int64(0); err == nil && off < left; off += int64(len(zeros)) {
-			_, err = f.WriteAt(zeros[:min(int64(len(zeros)), left-off)], off)
-		}
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }

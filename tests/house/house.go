@@ -37,7 +37,7 @@ var Bans = []Ban{
 	{"imagebuilder", []string{"init", "cmd", "machine", "upgrade/apply", "upgrade/record"}, "arrows point down; of upgrades the builder knows the bundle and the boot loaders' blocks"},
 	{"upgrade", kubernetes, "PID 1, the machine API and the CLI carry it"},
 	{"upgrade", []string{"imagebuilder", "cmd", "cluster", "boards", "machine", "config"}, "it works on a disk and a file, and knows nothing of who asks"},
-	{"upgrade", []string{"init/api", "init/block", "init/boot", "init/control", "init/network", "init/provision", "init/state", "init/system"}, "of PID 1 only the partition tables (init/parttable) are meant for others"},
+	{"upgrade", []string{"init/api", "init/block", "init/boot", "init/control", "init/network", "init/provision", "init/state", "init/system"}, "of PID 1 only the partition tables (init/parttable) and init/durable are meant for others"},
 	{"machine", kubernetes, "the schema of the machine API is shared by the laptop, the node and its server"},
 	{"machine", []string{"init", "cluster", "imagebuilder", "boards", "cmd", "config", "upgrade"}, "the schema of the machine API needs the standard library alone"},
 	{"machine", []string{"github.com", "golang.org", "go.yaml.in", "k8s.io"}, "the schema of the machine API needs the standard library alone"},

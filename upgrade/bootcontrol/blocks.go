@@ -15,10 +15,11 @@ type values map[string]string
 // blockStore is where a boot loader has its blocks. A damaged block reads as nil. Writes are synced.
 type blockStore interface {
 	read(which block) (values, error)
-	write(which block, v ...pair) error
+	write(which block, v ...variable) error
 }
 
-type pair struct{ name, value string }
+// variable is one of a block, of either format.
+type variable struct{ Name, Value string }
 
 // block is one of the three blocks of boot state.
 type block int
@@ -28,6 +29,28 @@ const (
 	committedCopy        // read when the first one is damaged
 	trialBlock
 )
+
+// valuesOf returns a block's variables; nil, with an error, those of a damaged one.
+func valuesOf[V ~struct{ Name, Value string }](list []V, err error) values {
+	if err != nil {
+		return nil
+	}
+	v := values{}
+	for _, x := range list {
+		x := variable(x)
+		v[x.Name] = x.Value
+	}
+	return v
+}
+
+// variablesOf returns variables as those of a format.
+func variablesOf[V ~struct{ Name, Value string }](list []variable) []V {
+	var out []V
+	for _, x := range list {
+		out = append(out, V(x))
+	}
+	return out
+}
 
 // blockLoader is a boot loader that decides by the blocks of boot state (packages ubootenv and grubenv).
 type blockLoader struct{ blockStore }
@@ -79,7 +102,7 @@ func (l blockLoader) arm(slot Slot) error {
 	if err != nil {
 		return err
 	}
-	return l.write(trialBlock, pair{"ab_try", string(slot)}, pair{"ab_left", strconv.Itoa(Tries)}, pair{"ab_tgen", gen})
+	return l.write(trialBlock, variable{Name: "ab_try", Value: string(slot)}, variable{Name: "ab_left", Value: strconv.Itoa(Tries)}, variable{Name: "ab_tgen", Value: gen})
 }
 
 // commit writes the committed block and then its copy, with a generation that no block has: so every trial ends.
@@ -97,13 +120,13 @@ func (l blockLoader) commit(slot Slot) error {
 	}
 	first, second := all[committedBlock], all[committedCopy]
 	if Slot(first["ab_default"]).Valid() == nil && !sameCommitted(first, second) {
-		if err := l.write(committedCopy, pair{"ab_default", first["ab_default"]}, pair{"ab_gen", first["ab_gen"]}); err != nil {
+		if err := l.write(committedCopy, variable{Name: "ab_default", Value: first["ab_default"]}, variable{Name: "ab_gen", Value: first["ab_gen"]}); err != nil {
 			return err
 		}
 	}
 	gen := nextGeneration(seen)
 	for _, which := range []block{committedBlock, committedCopy} {
-		if err := l.write(which, pair{"ab_default", string(slot)}, pair{"ab_gen", gen}); err != nil {
+		if err := l.write(which, variable{Name: "ab_default", Value: string(slot)}, variable{Name: "ab_gen", Value: gen}); err != nil {
 			return err
 		}
 	}
@@ -179,23 +202,11 @@ func (u ubootBlocks) read(which block) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := ubootenv.Variables(b)
-	if err != nil {
-		return nil, nil // damaged: none
-	}
-	v := values{}
-	for _, x := range list {
-		v[x.Name] = x.Value
-	}
-	return v, nil
+	return valuesOf(ubootenv.Variables(b)), nil
 }
 
-func (u ubootBlocks) write(which block, v ...pair) error {
-	var list []ubootenv.Variable
-	for _, p := range v {
-		list = append(list, ubootenv.Variable{Name: p.name, Value: p.value})
-	}
-	b, err := ubootenv.Block(list...)
+func (u ubootBlocks) write(which block, v ...variable) error {
+	b, err := ubootenv.Block(variablesOf[ubootenv.Variable](v)...)
 	if err != nil {
 		return err
 	}
@@ -221,27 +232,15 @@ func (g grubBlocks) read(which block) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := grubenv.Variables(b)
-	if err != nil {
-		return nil, nil // damaged: none
-	}
-	v := values{}
-	for _, x := range list {
-		v[x.Name] = x.Value
-	}
-	return v, nil
+	return valuesOf(grubenv.Variables(b)), nil
 }
 
-func (g grubBlocks) write(which block, v ...pair) error {
-	var list []grubenv.Variable
-	for _, p := range v {
-		list = append(list, grubenv.Variable{Name: p.name, Value: p.value})
-	}
+func (g grubBlocks) write(which block, v ...variable) error {
 	encode, sector := grubenv.Block, grubSectors[which]
 	if which == trialBlock {
 		encode, sector = grubenv.Trial, grubenv.ArchiveSector
 	}
-	b, err := encode(list...)
+	b, err := encode(variablesOf[grubenv.Variable](v)...)
 	if err != nil {
 		return err
 	}

@@ -121,6 +121,17 @@ func boolCompare(a, b bool) int {
 	return 1
 }
 
+// newest is a slot's UKI with the highest generation, nil when it has none.
+func newest(list []named, slot Slot) *named {
+	var out *named
+	for i, u := range list {
+		if u.Slot == slot && (out == nil || u.Generation > out.Generation) {
+			out = &list[i]
+		}
+	}
+	return out
+}
+
 // ukis is where UEFI has the boot files: a slot's only one is its UKI.
 type ukis struct{}
 
@@ -133,12 +144,7 @@ func (ukis) find(v *fat.Volume, slot Slot) (fat.Entry, error) {
 	if e, ok := waiting[slot]; ok {
 		return e, nil
 	}
-	var best *named
-	for i, u := range list {
-		if u.Slot == slot && (best == nil || u.Generation > best.Generation) {
-			best = &list[i]
-		}
-	}
+	best := newest(list, slot)
 	if best == nil {
 		return fat.Entry{}, &fs.PathError{Op: "open", Path: bundleUKI, Err: fs.ErrNotExist}
 	}
@@ -212,23 +218,18 @@ func (k ukis) tidy(v *fat.Volume) error {
 		if err != nil {
 			return err
 		}
-		var newest *named
-		for i, u := range list {
-			if u.Slot == slot && (newest == nil || u.Generation > newest.Generation) {
-				newest = &list[i]
-			}
-		}
-		if newest == nil {
+		last := newest(list, slot)
+		if last == nil {
 			continue
 		}
 		for _, u := range list {
-			if u.Slot == slot && u.Generation != newest.Generation {
+			if u.Slot == slot && u.Generation != last.Generation {
 				if err := v.Remove(ukiFolder + "/" + u.entry.Name); err != nil {
 					return err
 				}
 			}
 		}
-		if e, ok := waiting[slot]; ok && e.First == newest.entry.First {
+		if e, ok := waiting[slot]; ok && e.First == last.entry.First {
 			if err := v.Remove(ukiFolder + "/" + e.Name); err != nil {
 				return err
 			}
@@ -264,20 +265,30 @@ func (k ukis) rename(v *fat.Volume, slot Slot, counted bool) error {
 type uefiLoader struct{ n *Node }
 
 func (l uefiLoader) state() (State, error) {
+	list, err := l.names()
+	if err != nil {
+		return State{}, err
+	}
+	return stateOf(list), nil
+}
+
+// names are the UKIs, at least one, in systemd-boot's order.
+func (l uefiLoader) names() ([]named, error) {
 	v, err := l.n.volume()
 	if err != nil {
-		return State{}, err
+		return nil, err
 	}
 	list, _, err := readUKIs(v)
-	if err != nil {
-		return State{}, err
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("boot control: %s has no UKI: want keelson_GENERATION_SLOT.efi; write the image to the disk again", ukiFolder)
 	}
-	if len(list) == 0 {
-		return State{}, fmt.Errorf("boot control: %s has no UKI: want keelson_GENERATION_SLOT.efi; write the image to the disk again", ukiFolder)
-	}
+	return list, err
+}
+
+func stateOf(list []named) State {
 	standing := slices.IndexFunc(list, func(u named) bool { return !u.Counted })
 	if standing < 0 {
-		return State{Default: list[0].Slot}, nil // all are on trial: nothing to go back to
+		return State{Default: list[0].Slot} // all are on trial: nothing to go back to
 	}
 	s := State{Default: list[standing].Slot}
 	for _, u := range list {
@@ -286,7 +297,7 @@ func (l uefiLoader) state() (State, error) {
 			break
 		}
 	}
-	return s, nil
+	return s
 }
 
 func (l uefiLoader) arm(slot Slot) error { return l.rename(slot, true) }
@@ -302,14 +313,10 @@ func (l uefiLoader) rename(slot Slot, counted bool) error {
 }
 
 func (l uefiLoader) settled(slot Slot) (bool, error) {
-	s, err := l.state()
-	if err != nil || s.Default != slot || s.Trial != "" {
-		return false, err
-	}
-	v, err := l.n.volume()
+	list, err := l.names()
 	if err != nil {
 		return false, err
 	}
-	list, _, err := readUKIs(v)
-	return slices.ContainsFunc(list, func(u named) bool { return u.Slot == slot && !u.Counted }), err
+	s := stateOf(list)
+	return s.Default == slot && s.Trial == "" && slices.ContainsFunc(list, func(u named) bool { return u.Slot == slot && !u.Counted }), nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 
 	"github.com/keelson-os/keelson/init/parttable"
 	"github.com/keelson-os/keelson/upgrade/fat"
@@ -30,6 +31,17 @@ const (
 	UEFIFirmware                 // /sys/firmware/efi is there
 	BIOSFirmware
 )
+
+// FirmwareOf returns what started this machine, by whether efi, /sys/firmware/efi, is there.
+func FirmwareOf(efi string) Firmware {
+	if _, err := os.Stat(efi); errors.Is(err, fs.ErrNotExist) {
+		return BIOSFirmware
+	}
+	return UEFIFirmware
+}
+
+// EFIFolder is there when UEFI started the machine.
+const EFIFolder = "/sys/firmware/efi"
 
 // File is a boot file of a slot, named as in a bundle: "uki.efi"; "linux", "initrd.img", "boot.env", "cmdline.txt",
 // "dtb/rockchip/rk3328-rock64.dtb".

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/keelson-os/keelson/init/durable"
 )
 
 const (
@@ -133,7 +135,7 @@ func (r *Record) Save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, FileName), append(b, '\n'))
+	return durable.WriteFile(filepath.Join(dir, FileName), append(b, '\n'), 0o600)
 }
 
 func (a *Attempt) trim() {
@@ -152,27 +154,4 @@ func cut(s string, limit int) string {
 		return strings.ToValidUTF8(s, "") + "…"
 	}
 	return s
-}
-
-func writeFile(path string, b []byte) error {
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

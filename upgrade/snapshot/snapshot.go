@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/keelson-os/keelson/init/durable"
 )
 
 // Store is where the datastore and its snapshots are, on one file system.
@@ -106,7 +108,7 @@ func (s Store) Take(id string) error {
 	if err := os.Rename(staged, path); err != nil {
 		return err
 	}
-	return syncDir(s.Dir)
+	return durable.SyncDir(s.Dir)
 }
 
 // Restore puts the snapshot for id in the datastore's place. Cut short at any point it can be called again, and the
@@ -150,7 +152,7 @@ func (s Store) Restore(id string) error {
 	if err := os.Rename(s.Data+partial, s.Data); err != nil {
 		return err
 	}
-	if err := syncDir(parent); err != nil {
+	if err := durable.SyncDir(parent); err != nil {
 		return err
 	}
 	return os.RemoveAll(s.Data + replaced)
@@ -242,11 +244,11 @@ func copyTree(from, to string) error {
 		return nil
 	})
 	if errors.Is(err, fs.ErrNotExist) && len(dirs) == 0 {
-		return syncDir(to)
+		return durable.SyncDir(to)
 	}
 	for _, dir := range dirs {
 		if err == nil {
-			err = syncDir(dir)
+			err = durable.SyncDir(dir)
 		}
 	}
 	return err
@@ -267,14 +269,6 @@ func copyFile(from, to string, mode fs.FileMode) error {
 		err = out.Sync()
 	}
 	return errors.Join(err, out.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func statfs(dir string) (int64, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/cluster/addon/events"
+	"github.com/keelson-os/keelson/cluster/await"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -63,26 +64,14 @@ func Run(ctx context.Context, o Options) error {
 		if ctx.Err() == nil && wait > retryMin { // it takes a moment to be established
 			o.Log.Warn("manifests: not started, trying again", "retry", wait, "err", err)
 		}
-		if !pause(ctx, wait) {
+		if !await.Pause(ctx, wait) {
 			return nil
 		}
 	}
 	for {
-		if !pause(ctx, a.pass(ctx, time.Now())) {
+		if !await.Pause(ctx, a.pass(ctx, time.Now())) {
 			return nil
 		}
-	}
-}
-
-// pause is false if ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

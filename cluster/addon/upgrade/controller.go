@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/keelson-os/keelson/cluster/await"
 )
 
 const (
@@ -332,7 +334,7 @@ func (c *controller) update(ctx context.Context, of *upgrade, change func(*upgra
 		}
 		if !apierrors.IsConflict(err) {
 			c.log.Warn("upgrade: status not written, trying again", "upgrade", of.Name, "err", err)
-			if !pause(ctx, 2*time.Second) {
+			if !await.Pause(ctx, 2*time.Second) {
 				return nil, errors.Join(context.Cause(ctx), err)
 			}
 		} else if ctx.Err() != nil {
@@ -387,16 +389,4 @@ func (c *controller) tellEnd(u *upgrade) {
 
 func (u *upgrade) reference() *corev1.ObjectReference {
 	return &corev1.ObjectReference{APIVersion: group + "/" + version, Kind: kind, Name: u.Name, UID: u.UID, ResourceVersion: u.ResourceVersion}
-}
-
-// pause is false if ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/await"
 	"github.com/keelson-os/keelson/machine"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -393,7 +394,7 @@ func (t *task) uncordon(ctx context.Context) {
 			return
 		}
 		t.log.Warn("upgrade: node not uncordoned, trying again", "node", t.n.Name, "err", err)
-		if !pause(ctx, poll) {
+		if !await.Pause(ctx, poll) {
 			return
 		}
 	}
@@ -424,7 +425,7 @@ func (t *task) await(ctx context.Context, limit time.Duration, probe func() erro
 			return fmt.Errorf("given up after %s: %w", max(0, limit).Round(time.Second), err)
 		}
 		t.say(ctx, err.Error())
-		if !pause(ctx, poll) {
+		if !await.Pause(ctx, poll) {
 			return context.Cause(ctx)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/await"
 	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/machine"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -89,7 +90,7 @@ func (c *controller) defined(ctx context.Context) bool {
 		if !apierrors.IsNotFound(err) && ctx.Err() == nil {
 			c.log.Warn("upgrade: Upgrades cannot be listed, trying again", "retry", wait, "err", err)
 		}
-		if !pause(ctx, wait) {
+		if !await.Pause(ctx, wait) {
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/keelson-os/keelson/cluster/await"
 	"github.com/keelson-os/keelson/machine"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -120,7 +121,7 @@ func (m *fakeMachine) Upgrade(ctx context.Context, r machine.UpgradeRequest, pro
 		return machine.UpgradeResult{To: machine.System{Version: m.has}}, nil
 	}
 	progress(machine.UpgradeProgress{Phase: "root", Done: 1e6, Total: 2e6, Fetched: 5e5})
-	if !pause(ctx, m.takes) {
+	if !await.Pause(ctx, m.takes) {
 		return machine.UpgradeResult{}, ctx.Err()
 	}
 	from, to := machine.System{Slot: m.slot, Version: m.version}, machine.System{Slot: map[string]string{"a": "b", "b": "a"}[m.slot], Version: "0.2.0"}

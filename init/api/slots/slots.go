@@ -10,8 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -46,7 +44,7 @@ type Slots struct {
 // New returns the slots of the node, which was booted as boot says.
 func New(boot handoff.Boot, system running.System) *Slots {
 	s := &Slots{
-		Booted: bootcontrol.Slot(boot.Slot), System: system, Record: record.Dir, Lock: LockPath, Firmware: "/sys/firmware/efi",
+		Booted: bootcontrol.Slot(boot.Slot), System: system, Record: record.Dir, Lock: LockPath, Firmware: bootcontrol.EFIFolder,
 		Bundles:   filepath.Dir(record.Dir),
 		Snapshots: snapshot.Store{Data: record.Datastore, Dir: record.SnapshotDir},
 		Now:       time.Now,
@@ -103,11 +101,7 @@ func (s *Slots) node(d bootcontrol.Disk) (*bootcontrol.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	firmware := bootcontrol.UEFIFirmware
-	if _, err := os.Stat(s.Firmware); errors.Is(err, fs.ErrNotExist) {
-		firmware = bootcontrol.BIOSFirmware
-	}
-	node.StartedBy(firmware)
+	node.StartedBy(bootcontrol.FirmwareOf(s.Firmware))
 	return node, nil
 }
 
