@@ -11,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	// The builder reads the version of Kubernetes from the node's program, and a node takes no bundle without one.
+	_ "k8s.io/kubernetes/pkg/cluster/ports"
 )
 
 var mode = "exit"
