@@ -40,6 +40,10 @@ func (c *Config) arguments(p Platform, fw firmware, k kernelFiles, forwards []Fo
 		args = append(args, "-serial", "null")
 	}
 	args = append(args, "-serial", "chardev:serial")
+	if p.Arch == amd64 {
+		// QEMU straps the chipset's watchdog (TCO) so that it resets nothing, unless it is told otherwise; later versions need not be.
+		args = append(args, "-global", "ICH9-LPC.noreboot=false")
+	}
 	args = append(args, fw.arguments()...)
 	args = append(args, k.arguments()...)
 	if accel == AccelKVM {
