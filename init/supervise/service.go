@@ -208,7 +208,7 @@ func (s *Service) listenTo(conn *net.UnixConn, st *state) {
 		st.mu.Lock()
 		known := st.pid != 0 && pid == st.pid
 		if known && m.Ready {
-			st.ready = true
+			st.ready, st.info.Status = true, "" // what it waited for is over
 		}
 		if known && m.Status != "" {
 			st.info.Status = m.Status[:min(len(m.Status), statusMax)]

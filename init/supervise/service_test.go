@@ -184,6 +184,9 @@ func TestARealProcessIsHeardKilledAndRestarted(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	<-ready
+	if i := s.Info(); !i.Ready || i.Status != "" {
+		t.Errorf("Info = %+v, want ready, and what it waited for forgotten", i)
+	}
 	// A stranger's message does not count.
 	conn, err := net.Dial("unixgram", s.Socket)
 	if err != nil {

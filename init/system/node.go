@@ -134,7 +134,7 @@ func (n *node) notify(m supervise.Message) {
 	if m.Health != nil {
 		n.tellHealth(*m.Health)
 	}
-	if m.Status != "" {
+	if m.Status != "" || m.Ready {
 		n.status = m.Status
 	}
 	if !m.Ready {

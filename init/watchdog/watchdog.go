@@ -23,8 +23,9 @@ const (
 
 // timeouts are what is asked for, in seconds, the first that the driver takes: it is how
 // long the hardware waits for us. A Raspberry Pi's takes 15 at most, an Allwinner's 16;
-// some drivers refuse more, others set what they can.
-var timeouts = []int32{30, 15, 10}
+// some drivers refuse more, others set what they can. A PC's (TCO) lets the time pass twice
+// before it resets, and an upgrade that hangs has three tries until the old system is back.
+var timeouts = []int32{15, 10}
 
 // Dog is an open watchdog that is fed by its own goroutine.
 type Dog struct {
