@@ -1,0 +1,99 @@
+// Command standin stands in for a program of a node, where a story is about the system around Kubernetes or about a program
+// that must not be kept. What it does is in mode, which the linker sets:
+//
+//	well    gets ready, and is healthy
+//	exit    ends at once
+//	sleep   never gets ready, and says nothing
+//	freeze  freezes PID 1, so that nobody feeds the watchdog any more
+//
+// All but exit add their mode to the datastore, one line each time they start, and print what it holds.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	// The builder reads the version of Kubernetes from the node's program, and a node takes no bundle without one.
+	_ "k8s.io/kubernetes/third_party/forked/golang/expansion"
+
+	"github.com/keelson-os/keelson/cluster/notify"
+	"github.com/keelson-os/keelson/upgrade/record"
+)
+
+var mode = "exit"
+
+// every is the time between two words on the health.
+const every = 10 * time.Second
+
+func main() {
+	if mode == "exit" {
+		fmt.Println("standin: exit")
+		return
+	}
+	if err := remember(); err != nil {
+		fmt.Println("standin:", err)
+		return
+	}
+	var err error
+	switch mode {
+	case "well":
+		err = well()
+	case "freeze":
+		err = freeze()
+	}
+	fmt.Println("standin:", mode, err)
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+// remember adds the mode to the datastore.
+func remember() error {
+	file := filepath.Join(record.Datastore, "starts")
+	if err := os.MkdirAll(record.Datastore, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(f, mode); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	all, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	fmt.Println("standin: the datastore holds:", strings.Join(strings.Fields(string(all)), " "))
+	return nil
+}
+
+func well() error {
+	n, err := notify.FromEnvironment()
+	if err != nil {
+		return err
+	}
+	if err := n.Ready(); err != nil {
+		return err
+	}
+	for {
+		if err := n.Healthy(""); err != nil {
+			return err
+		}
+		time.Sleep(every)
+	}
+}
+
+func freeze() error {
+	const group = "/sys/fs/cgroup/frozen"
+	return errors.Join(os.MkdirAll(group, 0o755),
+		os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("1"), 0),
+		os.WriteFile(filepath.Join(group, "cgroup.freeze"), []byte("1"), 0))
+}
