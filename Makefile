@@ -139,7 +139,7 @@ unit: test-deps
 .PHONY: test
 test: test-deps build lint unit ## everything that must pass: lint, unit tests, formats, QEMU scenarios
 	@$(MAKE) --no-print-directory programs ARCH=arm64
-	KEELSON_QEMU=1 go test -tags '$(TAGS)' -count=1 -p 1 -timeout 60m -v ./tests/...
+	KEELSON_QEMU=1 go test -tags '$(TAGS)' -count=1 -p 1 -timeout 80m -v ./tests/...
 
 # Not cluster/: fuzzing compiles everything below a package anew, and that is Kubernetes. Its
 # seeds run in "unit".

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/tests/firmware"
+	"github.com/keelson-os/keelson/tests/firmware/disk"
 	"github.com/keelson-os/keelson/tests/harness"
 	"github.com/keelson-os/keelson/tests/qemu"
 	"github.com/keelson-os/keelson/upgrade/bundle"
@@ -98,8 +99,10 @@ func powerCuts(t *testing.T, l *harness.Lab, change func(*qemu.Config), file str
 			t.Fatal(err)
 		}
 		report, err := boots(d, size)
-		if err != nil || len(report.Faults) > 0 {
-			t.Fatalf("cut %d at entry %d: %v\n%s", i, end, err, report)
+		// Between two writes the tables may differ; firmware reads the first one.
+		faults := slices.DeleteFunc(slices.Clone(report.Faults), func(f string) bool { return f == disk.Unequal })
+		if err != nil || len(faults) > 0 {
+			t.Fatalf("cut %d at entry %d: %v, %q\n%s", i, end, err, faults, report)
 		}
 		booted := roothash(report.Cmdline)
 		switch booted {
