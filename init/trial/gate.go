@@ -17,8 +17,8 @@ const (
 	// Hold is how long every condition must hold unbroken.
 	Hold = 60 * time.Second
 	// stall is how long the node process may be without any progress before it is ready. A longer limit than the default
-	// makes it longer as well.
-	stall = 3 * time.Minute
+	// makes it longer as well. With the boots before and after it, an old system has to be back within five minutes.
+	stall = 2 * time.Minute
 	// deaths is how often the node process may end, ready or not: one that cannot hold for Hold is not good.
 	deaths = 5
 	// fresh is how long the node's word that it is healthy counts: it comes every 30 s, and one may be lost.
@@ -255,7 +255,7 @@ func (g *Gate) giveUp(now time.Time) string {
 	return ""
 }
 
-func (g *Gate) stall() time.Duration { return max(stall, g.limit*3/10) }
+func (g *Gate) stall() time.Duration { return max(stall, g.limit/5) }
 
 func (g *Gate) waitingFor() string {
 	if g.waiting == "" {

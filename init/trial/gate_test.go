@@ -128,38 +128,38 @@ func TestWhatHoldsAtTheLimitMayFinish(t *testing.T) {
 	}
 }
 
-func TestNoProgressForThreeMinutesIsTheEnd(t *testing.T) {
+func TestNoProgressForTwoMinutesIsTheEnd(t *testing.T) {
 	for name, c := range map[string]struct {
 		story func(g *Gate)
 		want  time.Duration
 		text  string
 	}{
-		"nothing at all": {func(*Gate) {}, 3 * time.Minute, "since PID 1 started"},
+		"nothing at all": {func(*Gate) {}, 2 * time.Minute, "since PID 1 started"},
 		"a boot step, then nothing": {func(g *Gate) {
 			time.Sleep(time.Minute)
 			g.Step("state")
-		}, 4 * time.Minute, "since step state"},
+		}, 3 * time.Minute, "since step state"},
 		"the same message with other numbers": {func(g *Gate) {
 			for i := range 100 {
 				g.Heard(status(fmt.Sprintf("waiting for apiserver (%d s)", i)))
 				time.Sleep(time.Second)
 			}
-		}, 3 * time.Minute, "waiting for apiserver"},
+		}, 2 * time.Minute, "waiting for apiserver"},
 		"new steps": {func(g *Gate) {
 			for _, name := range []string{"a", "b", "c", "a"} {
 				g.Heard(supervise.Message{Steps: []step.Step{{Name: name}}})
 				time.Sleep(time.Minute)
 			}
-		}, 5 * time.Minute, "since node/c"},
+		}, 4 * time.Minute, "since node/c"},
 		"steps that fail": {func(g *Gate) {
 			for range 10 {
 				g.Heard(supervise.Message{Steps: []step.Step{{Name: "x", Error: "no"}}})
 				time.Sleep(time.Minute)
 			}
-		}, 3 * time.Minute, "node process not ready"},
+		}, 2 * time.Minute, "node process not ready"},
 	} {
 		took, err := play(t, 0, c.story)
-		if !failed(err, "no progress for 3m0s") || !strings.Contains(err.Error(), c.text) || !near(took, c.want) {
+		if !failed(err, "no progress for 2m0s") || !strings.Contains(err.Error(), c.text) || !near(took, c.want) {
 			t.Errorf("%s: Run = %v after %v, want %q after %v", name, err, took, c.text, c.want)
 		}
 	}
@@ -167,8 +167,8 @@ func TestNoProgressForThreeMinutesIsTheEnd(t *testing.T) {
 
 func TestALongerLimitIsMorePatient(t *testing.T) {
 	took, err := play(t, 30*time.Minute, func(*Gate) {})
-	if !failed(err, "no progress for 9m0s") || !near(took, 9*time.Minute) {
-		t.Errorf("Run = %v after %v, want the end after 9 min", err, took)
+	if !failed(err, "no progress for 6m0s") || !near(took, 6*time.Minute) {
+		t.Errorf("Run = %v after %v, want the end after 6 min", err, took)
 	}
 }
 
