@@ -128,8 +128,11 @@ func standinLab(t *testing.T, c bootChain) *harness.Lab {
 	return l
 }
 
-// booted starts a node whose program is a stand-in, and waits until it is ready.
-func booted(t *testing.T, ctx context.Context, n *harness.Node) {
+// quickBoot is how long a machine takes from the kernel's start to a stand-in that is ready, when nothing emulates it.
+const quickBoot = 10 * time.Second
+
+// booted starts a node whose program is a stand-in, waits until it is ready, and returns how much longer it took than quickBoot.
+func booted(t *testing.T, ctx context.Context, n *harness.Node) (slow time.Duration) {
 	t.Helper()
 	limit, cancel := within(ctx, bootLimit, "the boot")
 	defer cancel()
@@ -141,6 +144,7 @@ func booted(t *testing.T, ctx context.Context, n *harness.Node) {
 		t.Fatal(err)
 	}
 	t.Logf("ready %.1f s after the kernel's start (%s)", boot.Ready.Seconds(), n.Accel())
+	return max(0, boot.Ready-quickBoot)
 }
 
 // starts returns what the datastore of a node with a stand-in held at its last start that is in the log: one word for each start.
@@ -189,8 +193,8 @@ func upgradesOn(t *testing.T, c bootChain) {
 	for _, b := range brokenUpgrades {
 		files[b.name] = b.bundle(t, l, standinPrograms(l.Dir))
 	}
-	back := func(t *testing.T, ctx context.Context, n *harness.Node, b brokenUpgrade, want ...string) {
-		comesBack(t, ctx, n, files[b.name], b.reason...)
+	back := func(t *testing.T, ctx context.Context, n *harness.Node, slow time.Duration, b brokenUpgrade, want ...string) {
+		comesBack(t, ctx, n, slow, files[b.name], b.reason...)
 		wantStarts(t, ctx, n, want)
 	}
 	// Two machines at a time: more, emulated, wait for each other's processors, and five minutes are the limit of a way back.
@@ -199,7 +203,7 @@ func upgradesOn(t *testing.T, c bootChain) {
 	lanes.Go(func() {
 		t.Run("upgrade", func(t *testing.T) {
 			ctx, n := storyOf(t, l, c.machine)
-			booted(t, ctx, n)
+			slow := booted(t, ctx, n)
 			t.Run("refused bundles", func(t *testing.T) { refusals(t, ctx, n, good) })
 			wantStarts(t, ctx, n, []string{"well"})
 			upgraded(t, ctx, n, good, "0.2.0")
@@ -207,7 +211,7 @@ func upgradesOn(t *testing.T, c bootChain) {
 			wantStarts(t, ctx, n, want)
 			for _, b := range brokenUpgrades[:2] {
 				want = append(want, "well")
-				t.Run(b.name, func(t *testing.T) { back(t, ctx, n, b, want...) })
+				t.Run(b.name, func(t *testing.T) { back(t, ctx, n, slow, b, want...) })
 			}
 		})
 		t.Run("power cuts", func(t *testing.T) { powerCuts(t, l, c.machine, good, c.boots) })
@@ -216,8 +220,7 @@ func upgradesOn(t *testing.T, c bootChain) {
 		for _, b := range brokenUpgrades[2:] { // those that are mostly waiting
 			t.Run(b.name, func(t *testing.T) {
 				ctx, n := storyOf(t, l, c.machine)
-				booted(t, ctx, n)
-				back(t, ctx, n, b, "well", "well")
+				back(t, ctx, n, booted(t, ctx, n), b, "well", "well")
 			})
 		}
 	})
