@@ -129,7 +129,7 @@ func standinLab(t *testing.T, c bootChain) *harness.Lab {
 }
 
 // quickBoot is how long a machine takes from the kernel's start to a stand-in that is ready, when nothing emulates it.
-const quickBoot = 10 * time.Second
+const quickBoot = 3 * time.Second
 
 // booted starts a node whose program is a stand-in, waits until it is ready, and returns how much longer it took than quickBoot.
 func booted(t *testing.T, ctx context.Context, n *harness.Node) (slow time.Duration) {
