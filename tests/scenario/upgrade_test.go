@@ -207,9 +207,9 @@ func comesBack(t *testing.T, ctx context.Context, n *harness.Node, slow time.Dur
 	return after
 }
 
-// TestUpgradeAndRollback upgrades a node by UEFI with "keelson upgrade": pods and their volumes come back. Then an upgrade whose kernel
-// panics: the node is back on the system before it, with the data as before and the reason in "keelson status". "make test-all" has
-// the other ways to fail, too; TestUpgradesOnEveryBootChain has all of them without Kubernetes.
+// TestUpgradeAndRollback upgrades a node by UEFI with "keelson upgrade": pods and their volumes come back. In "make test-all" then upgrades
+// that fail in every way: the node is back on the system before it, with the data as before and the reason in "keelson
+// status", and no port is open that docs/security.md does not list. In "make test" TestUpgradesOnEveryBootChain has the ways back, without Kubernetes.
 func TestUpgradeAndRollback(t *testing.T) {
 	upgradeStory(t, lab, os.Getenv("KEELSON_ALL") == "1")
 }
@@ -231,6 +231,9 @@ func upgradeStory(t *testing.T, l *harness.Lab, all bool) {
 	upgraded(t, ctx, n, good, "0.2.0")
 	t.Logf("the API did not answer for %.1f s", stop().Seconds())
 	same(t)
+	if !all {
+		return
+	}
 	for _, bad := range brokenUpgrades {
 		t.Run(bad.name, func(t *testing.T) {
 			file := bad.bundle(t, l, programs(t, l.Info.Arch))
@@ -240,9 +243,6 @@ func upgradeStory(t *testing.T, l *harness.Lab, all bool) {
 				t.Error(err)
 			}
 		})
-		if !all {
-			return
-		}
 	}
 	ports(t, ctx, n)
 }
