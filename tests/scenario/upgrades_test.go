@@ -129,9 +129,18 @@ func carry(t *testing.T, ctx context.Context, n *harness.Node, file, to string) 
 		t.Fatal(err)
 	}
 	defer f.Close()
-	cmd := n.Command(limit, "exec", "-i", "probe", "--", "sh", "-c", `mkdir -p "$(dirname "$0")" && cat > "$0"`, "/proc/1/root"+to)
+	cmd := n.Command(limit, "exec", "-i", "probe", "--", "sh", "-c", `mkdir -p "$(dirname "$0")" && cat > "$0"; wc -c < "$0"`, "/proc/1/root"+to)
 	cmd.Stdin = f
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The end of a stream may look like its success.
+	if got := strings.TrimSpace(string(out)); got != fmt.Sprint(info.Size()) {
+		t.Fatalf("%s bytes arrived, want %d", got, info.Size())
 	}
 }
