@@ -31,7 +31,7 @@ func (d *driver) ioctl(req uintptr, v *int32) error {
 	return nil
 }
 
-func TestTheTimeoutIsTheLongestTheDriverTakes(t *testing.T) {
+func TestTheTimeoutIsTheFirstTheDriverTakes(t *testing.T) {
 	upTo := func(limit int32) func(int32) (int32, error) {
 		return func(s int32) (int32, error) {
 			if s > limit {
@@ -48,6 +48,7 @@ func TestTheTimeoutIsTheLongestTheDriverTakes(t *testing.T) {
 	}{
 		{"takes everything", driver{set: upTo(1000)}, 15, 1},
 		{"bcm2835_wdt, 15 s at most", driver{set: upTo(15)}, 15, 1},
+		{"sunxi_wdt, 16 s at most", driver{set: upTo(16)}, 15, 1},
 		{"12 s at most", driver{set: upTo(12)}, 10, 2},
 		{"dw_wdt, powers of two", driver{set: func(int32) (int32, error) { return 44, nil }}, 44, 1},
 		{"sets what it can", driver{set: func(s int32) (int32, error) { return min(s, 8), nil }}, 8, 1},

@@ -78,12 +78,17 @@ func (n *Node) Booted(ctx context.Context) (qemu.Boot, error) {
 	return boot, nil
 }
 
-// Up is Start, Booted, and the API's own word that the node is ready.
-func (n *Node) Up(ctx context.Context) (qemu.Boot, error) {
+// Boot is Start and Booted.
+func (n *Node) Boot(ctx context.Context) (qemu.Boot, error) {
 	if err := n.Start(ctx); err != nil {
 		return qemu.Boot{}, err
 	}
-	boot, err := n.Booted(ctx)
+	return n.Booted(ctx)
+}
+
+// Up is Boot, and the API's own word that the node is ready.
+func (n *Node) Up(ctx context.Context) (qemu.Boot, error) {
+	boot, err := n.Boot(ctx)
 	if err != nil {
 		return boot, err
 	}

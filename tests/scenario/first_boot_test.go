@@ -34,10 +34,7 @@ func TestFreshImageGetsReadyWithoutACable(t *testing.T) {
 	func() {
 		limit, cancel := within(ctx, bootLimit, "the boot without a cable")
 		defer cancel()
-		if err := n.Start(limit); err != nil {
-			t.Fatal(err)
-		}
-		boot, err := n.Booted(limit)
+		boot, err := n.Boot(limit)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -77,10 +77,13 @@ func setup(ctx context.Context) error {
 	return nil
 }
 
+// everything says whether this is "make test-all".
+func everything() bool { return os.Getenv("KEELSON_ALL") == "1" }
+
 // slow skips a story that only "make test-all" runs.
 func slow(t *testing.T) {
 	t.Helper()
-	if os.Getenv("KEELSON_ALL") != "1" {
+	if !everything() {
 		t.Skip("a slow story: make test-all runs it")
 	}
 }

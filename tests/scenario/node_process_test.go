@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +38,7 @@ func TestNodeProcessMayDieTenTimes(t *testing.T) {
 	appRuns(t, ctx, n)
 	before := mustPods(t, ctx, n, "app=web")
 	kills := 4
-	if os.Getenv("KEELSON_ALL") == "1" {
+	if everything() {
 		kills = 10
 	}
 	for k := range kills {

@@ -136,10 +136,7 @@ func booted(t *testing.T, ctx context.Context, n *harness.Node) (slow time.Durat
 	t.Helper()
 	limit, cancel := within(ctx, bootLimit, "the boot")
 	defer cancel()
-	if err := n.Start(limit); err != nil {
-		t.Fatal(err)
-	}
-	boot, err := n.Booted(limit)
+	boot, err := n.Boot(limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +177,7 @@ func wantStarts(t *testing.T, ctx context.Context, n *harness.Node, want []strin
 // since most of their time is waiting.
 func TestUpgradesOnEveryBootChain(t *testing.T) {
 	for _, c := range bootChains {
-		if !c.slow || os.Getenv("KEELSON_ALL") == "1" {
+		if !c.slow || everything() {
 			t.Run(c.name, func(t *testing.T) { upgradesOn(t, c) })
 		}
 	}

@@ -36,6 +36,16 @@ func status(ctx context.Context, n *harness.Node) (machine.Status, error) {
 	return s, json.Unmarshal([]byte(out), &s)
 }
 
+// mustStatus is status, which must answer.
+func mustStatus(t *testing.T, ctx context.Context, n *harness.Node) machine.Status {
+	t.Helper()
+	s, err := status(ctx, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // awaitStatus waits until the machine API tells what ok accepts.
 func awaitStatus(t *testing.T, ctx context.Context, n *harness.Node, limit time.Duration, what string, ok func(machine.Status) error) machine.Status {
 	t.Helper()
@@ -71,8 +81,8 @@ func newBundle(t *testing.T, l *harness.Lab, name string, args ...string) string
 
 // downtime asks the API server's readiness until stop is called, which returns how long it did not answer, from the first
 // failure to the last.
-func downtime(n *harness.Node) (stop func() time.Duration) {
-	ctx, cancel := context.WithCancel(context.Background())
+func downtime(t *testing.T, n *harness.Node) (stop func() time.Duration) {
+	ctx, cancel := context.WithCancel(t.Context()) // which ends with the test, whatever becomes of it
 	var first, last time.Time
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -142,20 +152,14 @@ func upgraded(t *testing.T, ctx context.Context, n *harness.Node, file, version 
 	t.Helper()
 	limit, cancel := within(ctx, 2*bootLimit, "the upgrade")
 	defer cancel()
-	before, err := status(limit, n)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := mustStatus(t, limit, n)
 	began := time.Now()
 	out, err := n.Keelson(limit, "upgrade", file)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("keelson upgrade said:\n%s", out)
-	after, err := status(limit, n)
-	if err != nil {
-		t.Fatal(err)
-	}
+	after := mustStatus(t, limit, n)
 	t.Logf("upgrade to %s: %.1f s from the command to a good system", version, time.Since(began).Seconds())
 	if after.Version.Version != version || after.Slot == before.Slot || after.Boot.Default != after.Slot || after.Boot.Trial != "" ||
 		after.Upgrade == nil || after.Upgrade.State != machine.AttemptGood {
@@ -172,10 +176,7 @@ func comesBack(t *testing.T, ctx context.Context, n *harness.Node, slow time.Dur
 	backLimit := backLimit + 4*slow
 	limit, cancel := within(ctx, 2*bootLimit, "the rollback")
 	defer cancel()
-	before, err := status(limit, n)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := mustStatus(t, limit, n)
 	// Not waiting, so that the time is ours to take.
 	if out, err := n.Keelson(limit, "upgrade", file, "--no-reboot"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -211,27 +212,27 @@ func comesBack(t *testing.T, ctx context.Context, n *harness.Node, slow time.Dur
 // that fail in every way: the node is back on the system before it, with the data as before and the reason in "keelson
 // status", and no port is open that docs/security.md does not list. In "make test" TestUpgradesOnEveryBootChain has the ways back, without Kubernetes.
 func TestUpgradeAndRollback(t *testing.T) {
-	upgradeStory(t, lab, os.Getenv("KEELSON_ALL") == "1")
+	upgradeStory(t, lab)
 }
 
 // TestUpgradeThroughUBoot is the same on the Raspberry Pi's image, through U-Boot on an MBR disk.
 func TestUpgradeThroughUBoot(t *testing.T) {
 	slow(t)
-	upgradeStory(t, boardLab(t, qemu.Platform{Arch: "arm64", Firmware: qemu.FirmwareUBoot}, "rpi"), true)
+	upgradeStory(t, boardLab(t, qemu.Platform{Arch: "arm64", Firmware: qemu.FirmwareUBoot}, "rpi"))
 }
 
-func upgradeStory(t *testing.T, l *harness.Lab, all bool) {
+func upgradeStory(t *testing.T, l *harness.Lab) {
 	good := newBundle(t, l, "0.2.0")
 	ctx, n := storyOf(t, l, nil)
 	up(t, ctx, n)
 	appRuns(t, ctx, n)
 	same := keep(t, ctx, n)
 
-	stop := downtime(n)
+	stop := downtime(t, n)
 	upgraded(t, ctx, n, good, "0.2.0")
 	t.Logf("the API did not answer for %.1f s", stop().Seconds())
 	same(t)
-	if !all {
+	if !everything() {
 		return
 	}
 	for _, bad := range brokenUpgrades {
@@ -250,10 +251,7 @@ func upgradeStory(t *testing.T, l *harness.Lab, all bool) {
 // refusals tries bundles that must be refused: nothing of the boot state changes, and the error says what is wrong.
 func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 	t.Helper()
-	before, err := status(ctx, n)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := mustStatus(t, ctx, n)
 	data, err := os.ReadFile(good)
 	if err != nil {
 		t.Fatal(err)
@@ -308,10 +306,7 @@ func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 				t.Errorf("the error has no %q: %v", c.want, err)
 			}
 			t.Logf("%v", err)
-			after, err := status(limit, n)
-			if err != nil {
-				t.Fatal(err)
-			}
+			after := mustStatus(t, limit, n)
 			if after.Boot != before.Boot || after.Slot != before.Slot {
 				t.Errorf("boot state %+v, want as before: %+v", after.Boot, before.Boot)
 			}
@@ -320,7 +315,7 @@ func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 }
 
 // signAgain writes a bundle with the artefacts of another and a changed manifest.
-func signAgain(file string, data []byte, h *bundle.Header, keyFile string, change func(*bundle.Manifest)) (err error) {
+func signAgain(file string, data []byte, h *bundle.Header, keyFile string, change func(*bundle.Manifest)) error {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
 		return err

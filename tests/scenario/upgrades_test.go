@@ -60,13 +60,10 @@ func TestUpgradesUnderPressure(t *testing.T) {
 	t.Run("full state partition", func(t *testing.T) {
 		const junk = "/proc/1/root/var/lib/rancher/junk"
 		inProbe(t, ctx, n, "dd if=/dev/zero of="+junk+" bs=1M 2>/dev/null; true")
-		before, err := status(ctx, n)
-		if err != nil {
-			t.Fatal(err)
-		}
+		before := mustStatus(t, ctx, n)
 		limit, cancel := within(ctx, 3*time.Minute, "the refusal")
 		defer cancel()
-		_, err = n.Keelson(limit, "upgrade", file, "--no-reboot")
+		_, err := n.Keelson(limit, "upgrade", file, "--no-reboot")
 		if err == nil || !strings.Contains(err.Error(), "state partition") {
 			t.Errorf("an upgrade with a full state partition: %v, want a refusal that names it", err)
 		}

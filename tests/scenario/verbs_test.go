@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/keelson-os/keelson/machine"
 	"github.com/keelson-os/keelson/tests/harness"
 )
 
@@ -41,7 +40,7 @@ func TestVerbsThatChangeANode(t *testing.T) {
 			t.Fatal(err)
 		}
 		data, err := os.ReadFile(head)
-		if err != nil || len(data) == 0 || bytes.Contains(data, []byte("EFI PART")) || len(bytes.Trim(data, "\x00")) > 0 {
+		if err != nil || len(data) == 0 || len(bytes.Trim(data, "\x00")) > 0 {
 			t.Errorf("the first %d bytes of the wiped disk are not all zero, %v", len(data), err)
 		}
 	})
@@ -138,13 +137,4 @@ func verb(t *testing.T, ctx context.Context, n *harness.Node, args ...string) st
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return out
-}
-
-func mustStatus(t *testing.T, ctx context.Context, n *harness.Node) machine.Status {
-	t.Helper()
-	s, err := status(ctx, n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }

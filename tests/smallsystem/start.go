@@ -49,11 +49,8 @@ func Boots(f Firmware, d *disk.Overlay, systems ...*System) (*System, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, fault := range r.Faults {
-		// Between two writes; firmware reads the first one.
-		if fault != disk.Unequal {
-			return nil, fmt.Errorf("%s: %s\n%s", f.Name, fault, r)
-		}
+	if faults := disk.Lasting(r.Faults); len(faults) > 0 {
+		return nil, fmt.Errorf("%s: %s\n%s", f.Name, faults[0], r)
 	}
 	root, err := rootOf(d, r.Cmdline)
 	if err != nil {

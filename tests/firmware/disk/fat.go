@@ -101,6 +101,11 @@ func (f *FAT) Unequal() bool { return f.unequal }
 // Unequal is the fault of a disk whose allocation tables differ.
 const Unequal = "the two allocation tables differ"
 
+// Lasting returns the faults without Unequal, which a power cut between two writes leaves, and with which firmware boots all the same.
+func Lasting(faults []string) []string {
+	return slices.DeleteFunc(slices.Clone(faults), func(f string) bool { return f == Unequal })
+}
+
 // FAT32 says whether it is FAT32; else it is FAT16.
 func (f *FAT) FAT32() bool { return f.wide }
 
