@@ -2,8 +2,10 @@ package rootfs
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -84,7 +86,7 @@ func Assemble(ctx context.Context, in Input) (*tree.Tree, error) {
 	}{
 		{"overlay " + overlays.Base, func() error { return addOverlay(t, overlays.Base) }},
 		{"os-release", func() error { return addRelease(t, in) }},
-		{"programs", func() error { return addPrograms(t, in.Programs) }},
+		{"programs", func() error { return addPrograms(t, in.Programs, in.Board.Arch) }},
 		{"Debian programs", d.addAll},
 		{"certificate authorities", d.addCertificates},
 		{"kernel modules", func() error { return addModules(t, in) }},
@@ -128,7 +130,7 @@ func addRelease(t *tree.Tree, in Input) error {
 	return t.AddLink("etc/os-release", "../usr/lib/os-release", o)
 }
 
-func addPrograms(t *tree.Tree, dir string) error {
+func addPrograms(t *tree.Tree, dir, arch string) error {
 	missing := &ProgramsError{Dir: dir}
 	for _, p := range programs {
 		file := filepath.Join(dir, p.name)
@@ -136,6 +138,9 @@ func addPrograms(t *tree.Tree, dir string) error {
 			missing.Missing = append(missing.Missing, p.name)
 			continue
 		} else if err != nil {
+			return err
+		}
+		if err := checkProgram(file, arch); err != nil {
 			return err
 		}
 		if err := t.AddFile(p.path, 0o755, file, tree.Origin{Kind: tree.Program, Name: p.name}); err != nil {
@@ -148,6 +153,32 @@ func addPrograms(t *tree.Tree, dir string) error {
 	for _, l := range links {
 		if err := t.AddLink(l.path, l.target, tree.Origin{Kind: tree.Keelson, Name: "layout"}); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// machines are the ELF machines of a board's architecture.
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// checkProgram refuses what would start on no board: a program that wants a loader, which the root does not have for
+// Go's, or one of another architecture. The kernel would only say that there is no working init.
+func checkProgram(file, arch string) error {
+	f, err := elf.Open(file)
+	var format *elf.FormatError
+	if errors.As(err, &format) || errors.Is(err, io.EOF) {
+		return nil // a script
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if f.Machine != machines[arch] {
+		return fmt.Errorf("%s is for %s, and the board is %s: say with --programs where its programs are", file, f.Machine, arch)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s is dynamically linked, and the image has no loader for it: build it with CGO_ENABLED=0, as \"make build\" does", file)
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package rootfs
 import (
 	"bytes"
 	"context"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
@@ -67,21 +69,24 @@ func open(t *testing.T, name string) *opened {
 	return o
 }
 
-// standIns returns a folder with this test program as node, and a line of text for each other program.
+// standIns returns a folder with what is in this test program as node, and a line of text for each other program.
 func standIns(t *testing.T) string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	code, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	for _, p := range programs {
+		data := []byte(p.name + "\n")
 		if p.name == "node" {
-			err = os.Symlink(self, filepath.Join(dir, p.name))
-		} else {
-			err = os.WriteFile(filepath.Join(dir, p.name), []byte(p.name+"\n"), 0o600)
+			data = code[64:] // without the header, which is of one architecture
 		}
-		if err != nil {
+		if err := os.WriteFile(filepath.Join(dir, p.name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -365,5 +370,39 @@ func TestCacheHoldsAFewImages(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != keep {
 		t.Errorf("%d images left, %v, want %d", len(left), err, keep)
+	}
+}
+
+// TestProgramsThatStartNowhere refuses what a kernel would only call "no working init".
+func TestProgramsThatStartNowhere(t *testing.T) {
+	program := func(machine elf.Machine, kind elf.ProgType) []byte {
+		h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1}
+		copy(h.Ident[:], elf.ELFMAG)
+		h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
+		var b bytes.Buffer
+		if err := errors.Join(binary.Write(&b, binary.LittleEndian, h), binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(kind)})); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	file := filepath.Join(t.TempDir(), "init")
+	for _, c := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"static", program(elf.EM_X86_64, elf.PT_LOAD), ""},
+		{"dynamic", program(elf.EM_X86_64, elf.PT_INTERP), "CGO_ENABLED=0"},
+		{"of another architecture", program(elf.EM_AARCH64, elf.PT_LOAD), "EM_AARCH64"},
+		{"a script", []byte("#!\n"), ""},
+		{"empty", nil, ""},
+	} {
+		if err := os.WriteFile(file, c.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := checkProgram(file, "amd64")
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
 	}
 }

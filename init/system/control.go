@@ -72,7 +72,7 @@ func (n *node) report() (control.Node, []step.Step) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return control.Node{
-		Started: true, Ready: i.Ready, Status: n.status, Healthy: i.Ready && n.health.OK, Reason: n.health.Reason, Heard: n.heard,
+		Started: true, Ready: i.Ready, Status: i.Status, Healthy: i.Ready && n.health.OK, Reason: n.health.Reason, Heard: n.heard,
 		Restarts: i.Restarts,
 	}, n.table()
 }

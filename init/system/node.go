@@ -109,7 +109,6 @@ type node struct {
 	last    step.Step   // the table's last line; the zero value: not yet
 	printed bool        // the table, with a failure or without
 	ready   bool
-	status  string
 	health  supervise.Health // of the present run
 	heard   time.Time        // when it said so; zero: it has not
 }
@@ -120,7 +119,7 @@ func (n *node) started() {
 	if !n.ready {
 		n.steps = nil
 	}
-	n.status, n.health, n.heard = "", supervise.Health{}, time.Time{}
+	n.health, n.heard = supervise.Health{}, time.Time{}
 	n.system.gate().Started()
 }
 
@@ -133,9 +132,6 @@ func (n *node) notify(m supervise.Message) {
 	}
 	if m.Health != nil {
 		n.tellHealth(*m.Health)
-	}
-	if m.Status != "" || m.Ready {
-		n.status = m.Status
 	}
 	if !m.Ready {
 		return
@@ -181,7 +177,7 @@ func (n *node) late() {
 		return
 	}
 	n.printed = true
-	status := n.status
+	status := n.service.Info().Status
 	if status == "" {
 		status = "it has not said what it waits for"
 	}

@@ -208,8 +208,8 @@ func comesBack(t *testing.T, ctx context.Context, n *harness.Node, slow time.Dur
 	return after
 }
 
-// TestUpgradeAndRollback upgrades a node by UEFI with "keelson upgrade": pods and their volumes come back. In "make test-all" then upgrades
-// that fail in every way: the node is back on the system before it, with the data as before and the reason in "keelson
+// TestUpgradeAndRollback upgrades a node by UEFI with "keelson upgrade": pods and their volumes come back. In "make test-all" then by an Upgrade
+// object, under load, and upgrades that fail in every way: the node is back on the system before it, with the data as before and the reason in "keelson
 // status", and no port is open that docs/security.md does not list. In "make test" TestUpgradesOnEveryBootChain has the ways back, without Kubernetes.
 func TestUpgradeAndRollback(t *testing.T) {
 	upgradeStory(t, lab)
@@ -235,6 +235,15 @@ func upgradeStory(t *testing.T, l *harness.Lab) {
 	if !everything() {
 		return
 	}
+	next := newBundle(t, l, "0.2.1")
+	t.Run("by an object", func(t *testing.T) {
+		upgradeByObject(t, ctx, n, next, "0.2.1")
+		same(t)
+	})
+	t.Run("under load", func(t *testing.T) {
+		upgradeUnderLoad(t, ctx, n, good, "0.2.0")
+		same(t)
+	})
 	for _, bad := range brokenUpgrades {
 		t.Run(bad.name, func(t *testing.T) {
 			file := bad.bundle(t, l, programs(t, l.Info.Arch))

@@ -64,21 +64,14 @@ func TestVerbsThatChangeANode(t *testing.T) {
 		if _, err := apply(before + "\nno-such-key: 1\n"); err == nil || !strings.Contains(err.Error(), "no-such-key") {
 			t.Errorf("a mistake in the configuration: %v, want an error that names it", err)
 		}
-		labelled := func(label string) string {
-			text := strings.Replace(before, "cluster:\n", "cluster:\n  node-label: ["+label+"]\n", 1)
-			if text == before {
-				t.Fatalf("the configuration has no cluster:\n%s", before)
-			}
-			return text
-		}
-		if out, err := apply(labelled("standin=well")); err != nil {
+		if out, err := apply(withLabel(t, before, "standin=well")); err != nil {
 			t.Errorf("a good configuration: %v\n%s", err, out)
 		}
 		taken := verb(t, ctx, n, "config", "get")
 		if !strings.Contains(taken, "standin=well") {
 			t.Errorf("the configuration was not taken:\n%s", taken)
 		}
-		out, err := apply(labelled("standin=sleep"))
+		out, err := apply(withLabel(t, before, "standin=sleep"))
 		if err == nil {
 			t.Errorf("a configuration with which the node never gets ready was taken:\n%s", out)
 		}
@@ -125,6 +118,16 @@ func TestVerbsThatChangeANode(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// withLabel is a configuration with a label for the node, which a stand-in reads.
+func withLabel(t *testing.T, text, label string) string {
+	t.Helper()
+	labelled := strings.Replace(text, "cluster:\n", "cluster:\n  node-label: ["+label+"]\n", 1)
+	if labelled == text {
+		t.Fatalf("the configuration has no cluster:\n%s", text)
+	}
+	return labelled
 }
 
 // verb runs a verb of the machine API, which must succeed, and returns what it printed.

@@ -6,7 +6,8 @@
 //	sleep   never gets ready, and says nothing
 //	freeze  freezes PID 1, so that nobody feeds the watchdog any more
 //
-// A configuration with "standin=sleep" in it makes sleep of any but exit. All but exit add their mode to the datastore, one line each time they start, and print what it holds.
+// A configuration with "standin=sleep" in it makes sleep of any but exit, and one with "standin=full" fills the state partition at a
+// start, and makes room again at the next. All but exit add their mode to the datastore, one line each time they start, and print what it holds.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	// The builder reads the version of Kubernetes from the node's program, and a node takes no bundle without one.
 	_ "k8s.io/kubernetes/third_party/forked/golang/expansion"
 
@@ -34,17 +36,24 @@ func main() {
 		fmt.Println("standin: exit")
 		return
 	}
-	if configured, err := os.ReadFile(record.Dir + "/config/keelson.yaml"); err != nil {
+	configured, err := os.ReadFile(record.Dir + "/config/keelson.yaml")
+	if err != nil {
 		fmt.Println("standin:", err)
 		return
-	} else if strings.Contains(string(configured), "standin=sleep") {
+	}
+	if strings.Contains(string(configured), "standin=sleep") {
 		mode = "sleep"
 	}
 	if err := remember(); err != nil {
 		fmt.Println("standin:", err)
 		return
 	}
-	var err error
+	if strings.Contains(string(configured), "standin=full") {
+		if err := fill(); err != nil {
+			fmt.Println("standin:", err)
+			return
+		}
+	}
 	switch mode {
 	case "well":
 		err = well()
@@ -79,6 +88,31 @@ func remember() error {
 	}
 	fmt.Println("standin: the datastore holds:", strings.Join(strings.Fields(string(all)), " "))
 	return nil
+}
+
+// fill takes all room that is left on the state partition; where it has done so before, it gives it back.
+func fill() error {
+	file := filepath.Join(record.Dir, "junk")
+	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	var size int64
+	for step := int64(64 << 20); step >= 4096; {
+		switch err := unix.Fallocate(int(f.Fd()), 0, size, step); {
+		case errors.Is(err, unix.ENOSPC):
+			step /= 2
+		case err != nil:
+			return errors.Join(err, f.Close())
+		default:
+			size += step
+		}
+	}
+	fmt.Println("standin: the state partition is full:", size>>20, "MiB")
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func well() error {
