@@ -98,18 +98,27 @@ func (s *Server) wiped(all bool) machine.Reset {
 		}
 		if all {
 			answer.Then = "power off"
-			answer.Wipes = append(answer.Wipes, fmt.Sprintf("partition table and boot loader of /dev/%s (%s, %s)", d.Name, d.Model, gigabytes(d.Size)))
+			what := sizeText(d.Size)
+			if d.Model != "" {
+				what = d.Model + ", " + what
+			}
+			answer.Wipes = append(answer.Wipes, fmt.Sprintf("partition table and boot loader of /dev/%s (%s)", d.Name, what))
 		}
 		for _, p := range d.Partitions {
 			switch {
 			case p.Label == "state":
-				answer.Wipes = append(answer.Wipes, fmt.Sprintf("state partition /dev/%s (%s): configuration with its secrets, datastore, pods, volumes, images and logs", p.Name, gigabytes(p.Size)))
+				answer.Wipes = append(answer.Wipes, fmt.Sprintf("state partition /dev/%s (%s): configuration with its secrets, datastore, pods, volumes, images and logs", p.Name, sizeText(p.Size)))
 			case all && p.Label != "":
-				answer.Wipes = append(answer.Wipes, fmt.Sprintf("%s /dev/%s (%s)", p.Label, p.Name, gigabytes(p.Size)))
+				answer.Wipes = append(answer.Wipes, fmt.Sprintf("%s /dev/%s (%s)", p.Label, p.Name, sizeText(p.Size)))
 			}
 		}
 	}
 	return answer
 }
 
-func gigabytes(n int64) string { return fmt.Sprintf("%.1f GB", float64(n)/1e9) }
+func sizeText(n int64) string {
+	if n < 1e8 {
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}

@@ -34,6 +34,7 @@ func TestFirmwareFindsWhatItLoads(t *testing.T) {
 		{"pc", true, func(t *testing.T, c card) {
 			clean(t, "a")(uefi.Check(c, c.size, uefi.AMD64))
 			clean(t, "")(bios.Check(c, c.size))
+			clean(t, "a")(bios.Start(disk.NewOverlay(c), c.size))
 		}},
 		{"rpi", true, func(t *testing.T, c card) {
 			for _, m := range pi.Models {

@@ -97,7 +97,10 @@ var bootChains = []bootChain{
 		return uboot.Start(disk.NewOverlay(d), size, uboot.Pi("Raspberry Pi 4", firmware.Range{End: 0x3b400000}, handmade.Board("raspberrypi,4-model-b")))
 	}},
 	{"BIOS", "pc", qemu.Platform{Arch: "amd64", Firmware: qemu.FirmwareBIOS}, true, func(d io.ReaderAt, size int64) (firmware.Report, error) {
-		return bios.Check(d, size)
+		if r, err := bios.Check(d, size); err != nil || len(r.Faults) > 0 {
+			return r, err
+		}
+		return bios.Start(disk.NewOverlay(d), size)
 	}},
 }
 

@@ -94,10 +94,31 @@ func tenUpgrades(t *testing.T, c bootChain) {
 	}
 }
 
-// upgradeUnderLoad upgrades a node whose processors are busy.
+// busyPod keeps every processor and the disk busy.
+const busyPod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: busy}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: busy
+    image: keelson.dev/busybox:1
+    imagePullPolicy: Never
+    command: [sh, -c, 'for i in 1 2 3 4; do sh -c "while :; do :; done" & done; while :; do dd if=/dev/zero of=/tmp/busy bs=1M count=16 conv=fsync; done']
+`
+
+// upgradeUnderLoad upgrades a node whose processors and disk are busy, and are so again during the trial.
 func upgradeUnderLoad(t *testing.T, ctx context.Context, n *harness.Node, file, version string) {
-	inProbe(t, ctx, n, "for i in 1 2 3 4; do (while :; do :; done) & done >/dev/null 2>&1; true")
+	if _, err := n.KubectlInput(ctx, busyPod, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, ctx, n, "wait", "pod/busy", "--for=condition=Ready", "--timeout=2m")
 	upgraded(t, ctx, n, file, version)
+	if got := kubectl(t, ctx, n, "get", "pod", "busy", "-o", "jsonpath={.status.phase}"); got != "Running" {
+		t.Errorf("the busy pod is %s after the upgrade, want Running", got)
+	}
+	kubectl(t, ctx, n, "delete", "pod", "busy")
 }
 
 // upgradeByObject upgrades a single node that reaches nothing by an object in its own cluster, from a bundle on its own disk. The
