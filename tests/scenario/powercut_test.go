@@ -27,6 +27,8 @@ const (
 	// cuts is how many power cuts are looked at, and realCuts how many of them are booted.
 	cuts     = 200
 	realCuts = 10
+	// lastEntries of the record get a third of the cuts: there the boot state changes.
+	lastEntries = 16
 )
 
 // cutSeed makes the cuts the same in every run.
@@ -82,8 +84,12 @@ func powerCuts(t *testing.T, l *harness.Lab, change func(*qemu.Config), file str
 	}
 	random := rand.New(rand.NewChaCha8(cutSeed))
 	var at []int
-	for range cuts - 1 {
-		at = append(at, first+random.IntN(len(log.Entries)-first))
+	for i := range cuts - 1 {
+		from := first
+		if i%3 == 0 {
+			from = len(log.Entries) - lastEntries
+		}
+		at = append(at, from+random.IntN(len(log.Entries)-from))
 	}
 	at = append(at, len(log.Entries)) // all of it
 	slices.Sort(at)

@@ -5,6 +5,7 @@
 //	exit    ends at once
 //	sleep   never gets ready, and says nothing
 //	freeze  freezes PID 1, so that nobody feeds the watchdog any more
+//	crash   makes the kernel panic
 //
 // A configuration with "standin=sleep" in it makes sleep of any but exit, and one with "standin=full" fills the state partition at a
 // start, and makes room again at the next. All but exit add their mode to the datastore, one line each time they start, and print what it holds.
@@ -59,6 +60,8 @@ func main() {
 		err = well()
 	case "freeze":
 		err = freeze()
+	case "crash":
+		err = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
 	}
 	fmt.Println("standin:", mode, err)
 	for {
