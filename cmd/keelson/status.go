@@ -91,7 +91,7 @@ func writeStatus(w io.Writer, s *machine.Status) error {
 	p = append(p, attemptPage(s.Upgrade)...)
 	if u := s.ConfigUndone; u != nil {
 		p = append(p, [2]string{"configuration", "a new one was undone on " + at(u.Time) + ": " + u.Reason})
-		p = append(p, indented(u.Tail)...)
+		p = append(p, indented("last lines", u.Tail)...)
 	}
 	for k, problem := range s.Problems {
 		p = append(p, [2]string{[]string{"problems", ""}[min(k, 1)], problem})
@@ -145,32 +145,19 @@ func attemptPage(a *machine.Attempt) page {
 	}
 	p := page{{"last upgrade", fmt.Sprintf("%s (slot %s) to %s (slot %s): %s, %s", a.From.Version, a.From.Slot, a.To.Version, a.To.Slot, a.State, at(when))}, {"  reason", a.Reason}}
 	if a.State == machine.AttemptRolledBack {
-		p = append(p, indented(a.Tail)...)
-		if a.Panic != "" {
-			p = append(p, [2]string{"  panic", lastLines(a.Panic, 1)})
-		}
+		p = append(p, indented("last lines", a.Tail)...)
+		p = append(p, indented("last words", lastWords(a.Panic))...)
 	}
 	return p
 }
 
 // indented are lines below the one before.
-func indented(lines []string) page {
+func indented(title string, lines []string) page {
 	var p page
 	for k, line := range lines {
-		p = append(p, [2]string{[]string{"  last lines", ""}[min(k, 1)], line})
+		p = append(p, [2]string{[]string{"  " + title, ""}[min(k, 1)], line})
 	}
 	return p
-}
-
-// lastLines are the last n lines of a text that are not empty, as one.
-func lastLines(text string, n int) string {
-	var lines []string
-	for line := range strings.SplitSeq(text, "\n") {
-		if strings.TrimSpace(line) != "" {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines[max(0, len(lines)-n):], " | ")
 }
 
 func ofTotal(show func(int64) string, used, total int64) string {

@@ -101,7 +101,7 @@ func TestUpgradeThatRollsBackSaysWhy(t *testing.T) {
 		}
 		n.reboots(attempt("7", machine.AttemptRolledBack, "the kernel did not start in 3 tries"))
 		n.set(func(s *machine.Status) {
-			s.Upgrade.Tail, s.Upgrade.Panic = []string{"keelson: node: waiting"}, "Kernel panic - not syncing\n"
+			s.Upgrade.Tail, s.Upgrade.Panic = []string{"keelson: node: waiting"}, "<6>[    0.1] Console: colour dummy device\n<0>[    9.1] Kernel panic - not syncing: x\n<4>[    9.2] CPU: 0\n"
 		})
 		return written(true)
 	})
@@ -111,7 +111,7 @@ func TestUpgradeThatRollsBackSaysWhy(t *testing.T) {
 		t.Fatalf("upgrade = nil, want what came of it\n%s", out)
 	}
 	for _, want := range []string{n.address + ": version 0.2.0 did not prove itself; the node is back on 0.1.0 in slot a: the kernel did not start in 3 tries\n",
-		"last lines of the failed boot:\n  keelson: node: waiting", "last words:\n  Kernel panic"} {
+		"last lines of the failed boot:\n  keelson: node: waiting", "last words:\n  [    9.1] Kernel panic - not syncing: x\n  [    9.2] CPU: 0"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("upgrade = %v, want %q", err, want)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -174,8 +175,8 @@ func tailText(tail []string, panic string) string {
 	for _, x := range []struct {
 		title string
 		lines []string
-	}{{"the last lines of the failed boot", tail}, {"the kernel's last words", strings.Split(strings.TrimSpace(panic), "\n")}} {
-		if len(x.lines) == 0 || x.lines[0] == "" && len(x.lines) == 1 {
+	}{{"the last lines of the failed boot", tail}, {"the kernel's last words", lastWords(panic)}} {
+		if len(x.lines) == 0 {
 			continue
 		}
 		b.WriteString("\n" + x.title + ":")
@@ -198,4 +199,23 @@ func (w *watch) configured(ctx context.Context, limit time.Duration) error {
 		trying := s.Trial != nil && s.Trial.Result != "passed"
 		return s.Health.OK && s.Ending == "" && !trying, waitingFor(s), nil
 	})
+}
+
+// logLevel is how the kernel's log begins a line, in pstore.
+var logLevel = regexp.MustCompile(`(?m)^<\d+>`)
+
+// lastWords are the lines of a kernel's log that say why it panicked, without their levels: from the panic on, or else the last ones.
+func lastWords(text string) []string {
+	text = strings.TrimSpace(logLevel.ReplaceAllString(text, ""))
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	from := max(0, len(lines)-tailShown)
+	for i, line := range lines {
+		if strings.Contains(line, "Kernel panic - not syncing") {
+			from = i
+		}
+	}
+	return lines[from:min(from+tailShown, len(lines))]
 }

@@ -140,12 +140,21 @@ func (r *Record) Save(dir string) error {
 
 func (a *Attempt) trim() {
 	a.Reason = cut(a.Reason, lineMax)
-	a.Panic = cut(a.Panic, panicMax)
+	a.Panic = cutFront(a.Panic, panicMax)
 	tail := a.Tail[max(0, len(a.Tail)-tailMax):]
 	a.Tail = nil
 	for _, line := range tail {
 		a.Tail = append(a.Tail, cut(line, lineMax))
 	}
+}
+
+// cutFront keeps the end, where a log has what matters.
+func cutFront(s string, limit int) string {
+	if len(s) > limit {
+		s = s[len(s)-limit+len("…"):]
+		return "…" + strings.ToValidUTF8(s, "")
+	}
+	return s
 }
 
 func cut(s string, limit int) string {

@@ -49,7 +49,7 @@ func TestSaveKeepsBounds(t *testing.T) {
 	r := &Record{}
 	long := strings.Repeat("ä", 20_000)
 	for range 3 * historyMax {
-		a := Attempt{ID: "x", Reason: long, Panic: long}
+		a := Attempt{ID: "x", Reason: long, Panic: long + "panic"}
 		for range 5 * tailMax {
 			a.Tail = append(a.Tail, long)
 		}
@@ -64,7 +64,7 @@ func TestSaveKeepsBounds(t *testing.T) {
 		t.Fatalf("Load = %d attempts, %v, want %d", len(got.History), err, historyMax)
 	}
 	a := got.Attempt
-	if len(a.Reason) > lineMax || len(a.Panic) > panicMax || len(a.Tail) != tailMax || len(a.Tail[0]) > lineMax || a.Tail[tailMax-1] != "last" {
+	if len(a.Reason) > lineMax || len(a.Panic) > panicMax || len(a.Tail) != tailMax || len(a.Tail[0]) > lineMax || a.Tail[tailMax-1] != "last" || !strings.HasSuffix(a.Panic, "äpanic") {
 		t.Errorf("kept %d bytes of reason, %d of panic, %d lines", len(a.Reason), len(a.Panic), len(a.Tail))
 	}
 }
