@@ -13,11 +13,12 @@ import (
 
 	"github.com/keelson-os/keelson/machine"
 	"github.com/keelson-os/keelson/tests/harness"
+	"github.com/keelson-os/keelson/tests/qemu"
 )
 
 // TestTenUpgradesInARow upgrades machines ten times between two versions, by UEFI and by U-Boot, and the data stays. Before
 // that it asks for two upgrades at once, of which the second is refused, and for one with a full state partition, which is told before anything
-// is written. The node's program is a stand-in.
+// is written, and for one from a web server that dies. The node's program is a stand-in.
 func TestTenUpgradesInARow(t *testing.T) {
 	slow(t)
 	var lanes sync.WaitGroup
@@ -34,7 +35,10 @@ func tenUpgrades(t *testing.T, c bootChain) {
 	for _, v := range versions {
 		files = append(files, newBundle(t, l, v, "--programs", standinPrograms(l.Dir)))
 	}
-	ctx, n := storyOf(t, l, c.machine)
+	ctx, n := storyOf(t, l, func(cfg *qemu.Config) {
+		c.machine(cfg)
+		cfg.Isolated = false // for a web server of the test's
+	})
 	booted(t, ctx, n)
 	starts := 1 // of the node's program
 
@@ -87,11 +91,15 @@ func tenUpgrades(t *testing.T, c bootChain) {
 		starts++
 	})
 
-	for i := range 10 {
-		upgraded(t, ctx, n, files[i%2], versions[i%2])
-		starts++
-		wantStarts(t, ctx, n, slices.Repeat([]string{"well"}, starts))
-	}
+	t.Run("server that dies", func(t *testing.T) { dyingServer(t, ctx, n, "--programs", standinPrograms(l.Dir)) })
+
+	t.Run("ten", func(t *testing.T) {
+		for i := range 10 {
+			upgraded(t, ctx, n, files[i%2], versions[i%2])
+			starts++
+			wantStarts(t, ctx, n, slices.Repeat([]string{"well"}, starts))
+		}
+	})
 }
 
 // busyPod keeps every processor and the disk busy.
