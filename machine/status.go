@@ -138,7 +138,6 @@ type Attempt struct {
 
 // The states of an attempt.
 const (
-	AttemptWriting    = "writing"     // the other slot is being written
 	AttemptArmed      = "armed"       // the next boot is the new system's first
 	AttemptTrying     = "trying"      // the new system runs and has to prove itself
 	AttemptGood       = "good"        // it has

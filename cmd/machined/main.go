@@ -78,7 +78,12 @@ func run(ctx context.Context, args []string) error {
 	if server.Boot, err = handoff.Load(handoff.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	server.Slots = slots.New(server.Boot, server.System)
+	disk := slots.New(server.Boot, server.System)
+	disk.Connected = func() bool {
+		s, err := server.Control.Status(ctx)
+		return err == nil && len(s.Addresses) > 0
+	}
+	server.Slots = disk
 	outside, err := api.Listen()
 	if err != nil {
 		return err

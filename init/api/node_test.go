@@ -293,6 +293,7 @@ func TestASupportArchiveHasNoSecret(t *testing.T) {
 		filepath.Join(n.Places.Logs, "node.log"):          planted,
 		filepath.Join(n.Places.Logs, "node.log.1"):        planted,
 		filepath.Join(n.Places.Logs, "init.log"):          planted,
+		filepath.Join(n.Places.Logs, "panic.log"):         "Kernel panic " + full,
 		filepath.Join(n.Places.Pstore, "dmesg-ramoops-0"): "Kernel panic " + full,
 		tls + "/client-admin.key":                         secretKeyPEM.Key,
 	} {
@@ -323,7 +324,7 @@ func TestASupportArchiveHasNoSecret(t *testing.T) {
 	}
 	for _, name := range []string{
 		"status.json", "services.json", "ps.json", "network.json", "time.json", "certificates.json", "upgrades.json", "config.yaml", "events.jsonl",
-		"proc/meminfo", "proc/self/mountinfo", "logs/node.log", "logs/node.log.1", "logs/init.log", "pstore/dmesg-ramoops-0", "kubernetes/events.json.error",
+		"proc/meminfo", "proc/self/mountinfo", "logs/node.log", "logs/node.log.1", "logs/init.log", "logs/panic.log", "pstore/dmesg-ramoops-0", "kubernetes/events.json.error",
 	} {
 		if files[name] == "" {
 			t.Errorf("%s is missing or empty", name)

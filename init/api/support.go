@@ -142,7 +142,7 @@ func (s *Server) parts() []part {
 	} {
 		parts = append(parts, copyOf(path.Join("proc", name), filepath.Join(roots.Proc, name), 1<<20))
 	}
-	for _, service := range []string{"init", "node", "machined"} {
+	for _, service := range []string{"init", "node", "machined", "panic"} { // the last is the kernel's last words of earlier boots
 		for _, file := range logtail.Files(filepath.Join(s.Places.Logs, service+".log")) {
 			parts = append(parts, copyOf(path.Join("logs", filepath.Base(file)), file, partMax))
 		}

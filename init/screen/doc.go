@@ -2,7 +2,7 @@
 // slot, health and load. Below it the log lines go on, in a scroll region of their own, so that nothing that is said
 // is lost, on a screen as in a recorded serial line, and nothing is printed twice.
 //
-// A drawing is one write: save the cursor, go to the rows of the status, write them, restore the cursor. It has no line break, so
+// The first drawing makes room for it by line breaks. From then on a drawing is one write: save the cursor, go to the rows of the status, write them, restore the cursor. It has no line break, so
 // whoever reads a serial console by lines may take out everything between ESC 7 and ESC 8.
 // It is drawn when something but load and uptime has changed, and once a minute; a serial line at 9600 bit/s carries one in
 // half a second.

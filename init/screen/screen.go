@@ -63,12 +63,13 @@ func same(a, b Facts) bool {
 	return a.Name == b.Name && a.Version == b.Version && a.Slot == b.Slot && a.Health == b.Health && slices.Equal(a.Addresses, b.Addresses)
 }
 
-// begin clears a terminal and keeps its upper rows for the status. The cursor goes to the last row, without a blinking mark.
+// begin keeps a terminal's upper rows for the status. A screen that is full moves up as far, so that the last messages of the boot stay,
+// which may say why there is no node. The cursor stays behind them, without a blinking mark.
 func begin(rows, _ int) []byte {
 	if rows < minRows {
 		return nil
 	}
-	return fmt.Appendf(nil, "\x1b7\x1b[2J\x1b[%d;%dr\x1b[?25l\x1b8\x1b[%d;1H", statusRows+1, rows, rows)
+	return fmt.Appendf(nil, "%s\x1b[%dA\x1b7\x1b[%d;%dr\x1b[?25l\x1b8", strings.Repeat("\n", statusRows), statusRows, statusRows+1, rows)
 }
 
 // end makes all rows scroll again.

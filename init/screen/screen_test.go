@@ -2,6 +2,7 @@ package screen
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,11 @@ func (t *terminal) Draw(f func(rows, cols int) []byte) {
 	}
 	row, col := 0, 0
 	for len(text) > 0 {
+		if text[0] == '\n' { // in the last row: all of it moves up
+			t.cells = append(t.cells[1:], []rune(strings.Repeat(" ", t.cols)))
+			text = text[1:]
+			continue
+		}
 		if !strings.HasPrefix(text, "\x1b") {
 			r := []rune(text)[0]
 			if col < t.cols && row < t.rows {
@@ -43,7 +49,7 @@ func (t *terminal) Draw(f func(rows, cols int) []byte) {
 			text = text[2:]
 			continue
 		}
-		end := strings.IndexAny(text[2:], "HJKrhl") + 2
+		end := strings.IndexAny(text[2:], "AHJKrhl") + 2
 		args, what := text[2:end], text[end]
 		text = text[end+1:]
 		switch what {
@@ -60,6 +66,25 @@ func (t *terminal) Draw(f func(rows, cols int) []byte) {
 }
 
 func (t *terminal) row(i int) string { return strings.TrimRight(string(t.cells[i]), " ") }
+
+func TestTheLastMessagesOfTheBootStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		term := newTerminal(24, 80)
+		for i := range term.rows {
+			copy(term.cells[i], []rune(fmt.Sprintf("message %d", i)))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go Run(ctx, term, func() Facts { return Facts{Name: "kitchen"} })
+		synctest.Wait()
+		for i, want := range map[int]string{0: " node       kitchen", statusRows: fmt.Sprintf("message %d", 2*statusRows), 23 - statusRows: "message 23", 23: ""} {
+			if got := term.row(i); got != want {
+				t.Errorf("row %d = %q, want %q", i, got, want)
+			}
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
 
 func TestStatusIsDrawnOnChangesAndOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

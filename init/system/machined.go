@@ -1,7 +1,9 @@
 package system
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -36,6 +38,9 @@ func (s *system) startMachine(ctx context.Context) (string, error) {
 	if s.cfg.Secrets == nil {
 		return "skipped: an agent has no machine CA yet", nil
 	}
+	s.mu.Lock()
+	s.machineWanted = true
+	s.mu.Unlock()
 	if _, err := os.Stat(machineProgram); err != nil {
 		return "", step.Advise(fmt.Errorf("the machine API: %w", err), "the node goes on without it; write the image again")
 	}
@@ -54,4 +59,23 @@ func (s *system) startMachine(ctx context.Context) (string, error) {
 		Exited:    func(reason string) { s.events.Add(control.EventService, "%s: %s", machineName, reason) },
 	})
 	return "", nil
+}
+
+// machineServes returns what is wrong with the machine API: a system without it could not be upgraded again.
+func (s *system) machineServes() error {
+	s.mu.Lock()
+	wanted, services := s.machineWanted, s.services
+	s.mu.Unlock()
+	if !wanted {
+		return nil
+	}
+	for _, x := range services {
+		if x.Name == machineName {
+			if i := x.Info(); !i.Ready {
+				return fmt.Errorf("it does not serve; its last run: %s", cmp.Or(i.LastExit, "goes on"))
+			}
+			return nil
+		}
+	}
+	return errors.New("it was not started")
 }

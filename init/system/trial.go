@@ -53,11 +53,12 @@ var (
 
 // underTrial is what has to prove itself in this boot. Its fields but gate are guarded by system.mu.
 type underTrial struct {
-	gate    *trial.Gate
-	upgrade bool   // the booted slot
-	id      string // of its attempt; empty: no record
-	config  bool   // the configuration
-	result  string
+	gate      *trial.Gate
+	upgrade   bool   // the booted slot
+	id        string // of its attempt; empty: no record
+	connected bool   // the system before had an address
+	config    bool   // the configuration
+	result    string
 }
 
 // newUpgrade needs what the initramfs stage left.
@@ -110,7 +111,7 @@ func (s *system) beginUpgrade(ctx context.Context) (string, error) {
 		return o.Note, err
 	}
 	if o.Verdict == trial.Try {
-		s.begin(ctx, func(t *underTrial) { t.upgrade, t.id = true, o.ID })
+		s.begin(ctx, func(t *underTrial) { t.upgrade, t.id, t.connected = true, o.ID, o.Connected })
 	}
 	return o.Note, err
 }
@@ -198,7 +199,20 @@ func (s *system) conditions() []trial.Condition {
 			}
 			return nil
 		}},
+		{Name: "network", Holds: s.connected},
+		{Name: "machine API", Holds: s.machineServes},
 	}
+}
+
+// connected returns what is wrong with the network of a system that has to be reached as the one before it was.
+func (s *system) connected() error {
+	s.mu.Lock()
+	net, wanted := s.net, s.trial != nil && s.trial.connected
+	s.mu.Unlock()
+	if wanted && (net == nil || len(net.Addresses()) == 0) {
+		return errors.New("no address, and the system before had one")
+	}
+	return nil
 }
 
 // gate is the gate of this boot, nil without one.

@@ -101,12 +101,32 @@ func TestTheTrialsEnvironmentEndsWithIt(t *testing.T) {
 func TestWithoutAStatePartitionNothingIsGood(t *testing.T) {
 	s := newSystem()
 	for _, c := range s.conditions() {
-		if err := c.Holds(); (err == nil) != (c.Name == "clock") {
+		if err := c.Holds(); (err == nil) != (c.Name != "state partition") {
 			t.Errorf("%s: %v", c.Name, err)
 		}
 	}
 	s.build.Time = time.Now().Add(time.Hour)
 	if err := s.conditions()[1].Holds(); err == nil {
 		t.Error("a clock before the build's time holds")
+	}
+}
+
+func TestASystemThatCannotBeReachedIsNotGood(t *testing.T) {
+	s := newSystem()
+	s.trial = &underTrial{}
+	if err := s.connected(); err != nil {
+		t.Errorf("the system before had no address either: %v", err)
+	}
+	s.trial.connected = true
+	if err := s.connected(); err == nil {
+		t.Error("the system before had an address, this one has none: nil")
+	}
+	s.machineWanted = true
+	if err := s.machineServes(); err == nil {
+		t.Error("no machine API was started: nil")
+	}
+	s.services = []*service{{&supervise.Service{Name: machineName}, nil}}
+	if err := s.machineServes(); err == nil {
+		t.Error("a machine API that is not ready: nil")
 	}
 }

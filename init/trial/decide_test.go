@@ -35,7 +35,6 @@ func TestDecide(t *testing.T) {
 		{"nothing is known", "", "", nil, nil, Nothing, ""},
 		{"after a good upgrade", B, "bb", only(B), attempt(record.Good, 1, ""), Nothing, ""},
 		{"after a rollback", A, "aa", only(A), attempt(record.RolledBack, 3, "x"), Nothing, ""},
-		{"while a bundle was written", A, "aa", only(A), attempt(record.Writing, 0, ""), Nothing, ""},
 
 		{"first boot of a trial", B, "bb", armed(2, 1), attempt(record.Armed, 0, ""), Try, ""},
 		{"second boot of a trial", B, "bb", armed(1, 2), attempt(record.Trying, 1, ""), Try, ""},

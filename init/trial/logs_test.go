@@ -52,6 +52,25 @@ func TestLastLinesAreBounded(t *testing.T) {
 	}
 }
 
+func TestTheConsolesRingCountsAfterAPanic(t *testing.T) {
+	for text, want := range map[string]string{
+		"reboot: Restarting system\n":                   "",
+		"before\n[9.1] Kernel panic - not syncing: x\n": "before\n[9.1] Kernel panic - not syncing: x",
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "console-ramoops-0")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := TakePstore(dir, nil); got != want || err != nil {
+			t.Errorf("TakePstore of a console with %q = %q, %v, want %q", text, got, err, want)
+		}
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the ring is still there: %v", err)
+		}
+	}
+}
+
 func TestTakePstoreOrdersThePartsAndRemovesThem(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{

@@ -42,17 +42,26 @@ func TakePstore(dir string, save func(text string) error) (text string, err erro
 	}
 	var pieces []piece
 	var names []string
+	console := ""
 	for _, e := range entries[:min(len(entries), pstoreFiles)] {
 		name := e.Name()
 		names = append(names, name)
-		if !strings.HasPrefix(name, "dmesg-") || strings.HasSuffix(name, ".enc.z") {
-			continue // the console's ring, or what this kernel cannot unpack
+		ring := strings.HasPrefix(name, "console-")
+		if !ring && !strings.HasPrefix(name, "dmesg-") || strings.HasSuffix(name, ".enc.z") {
+			continue // of another kind, or what this kernel cannot unpack
 		}
 		b, err := readBounded(filepath.Join(dir, name), pstoreMax)
 		if err != nil {
 			return "", err
 		}
 		p := piece{name: name, text: strings.ToValidUTF8(string(b), "?")}
+		if ring {
+			// It is there after every reboot, and counts after a panic that left nothing better.
+			if strings.Contains(p.text, panicMark) {
+				console = p.text
+			}
+			continue
+		}
 		head, rest, _ := strings.Cut(p.text, "\n")
 		if crash, part, ok := parseHead(head); ok {
 			p.crash, p.part, p.text = crash, part, rest
@@ -68,6 +77,9 @@ func TakePstore(dir string, save func(text string) error) (text string, err erro
 		all.WriteByte('\n')
 	}
 	text = strings.TrimSpace(all.String())
+	if text == "" {
+		text = strings.TrimSpace(console)
+	}
 	if len(text) > pstoreMax {
 		text = strings.ToValidUTF8(text[len(text)-pstoreMax:], "")
 	}
@@ -116,13 +128,16 @@ func parseHead(line string) (crash, part int, ok bool) {
 	return crash, part, true
 }
 
+// panicMark is how the kernel begins to say why it panics.
+const panicMark = "Kernel panic - not syncing: "
+
 // PanicLine returns the line of a kernel's log that says why it ended.
 func PanicLine(text string) string {
 	lines := strings.Split(text, "\n")
-	for _, mark := range []string{"Kernel panic - not syncing: ", "BUG: ", "Oops: ", "Internal error: "} {
+	for _, mark := range []string{panicMark, "BUG: ", "Oops: ", "Internal error: "} {
 		for _, line := range slices.Backward(lines) {
 			if _, after, ok := strings.Cut(line, mark); ok {
-				if mark == "Kernel panic - not syncing: " {
+				if mark == panicMark {
 					return after
 				}
 				return mark + after

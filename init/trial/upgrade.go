@@ -69,6 +69,8 @@ type Outcome struct {
 	ID      string // of the attempt it is about; empty: none
 	// Reboot is why the machine has to reboot now, into the default slot; empty: it goes on.
 	Reboot string
+	// Connected says that the system before had an address on the network; with Try.
+	Connected bool
 	// Note is for the boot table.
 	Note string
 }
@@ -150,6 +152,7 @@ func (u *Upgrade) try(r *record.Record, o Outcome) (Outcome, error) {
 		o.Reboot, o.Note = why, "failed: "+why
 		return o, u.commitDefault()
 	}
+	o.Connected = a.Connected
 	o.Note = fmt.Sprintf("slot %s is on trial, boot %d of %d", u.Slot, a.Tries, bootcontrol.Tries)
 	u.Say("upgrade from %s to %s: %s", a.From.Version, a.To.Version, o.Note)
 	return o, nil

@@ -73,12 +73,20 @@ func TestConfigMistakesReadTheSameOnLaptopAndNode(t *testing.T) {
 // waitMessage waits until PID 1 has said a text, alone or as part of a line.
 func waitMessage(t *testing.T, ctx context.Context, n *harness.Node, text string) {
 	t.Helper()
-	if _, _, err := n.Console().Wait(ctx, 0, fmt.Sprintf("%q", text), func(line string) bool {
+	waitMessageFrom(t, ctx, n, 0, text)
+}
+
+// waitMessageFrom is the same from a place in the console on, and returns the place behind the message.
+func waitMessageFrom(t *testing.T, ctx context.Context, n *harness.Node, from int, text string) int {
+	t.Helper()
+	_, next, err := n.Console().Wait(ctx, from, fmt.Sprintf("%q", text), func(line string) bool {
 		said, ok := qemu.Message(line)
 		return ok && strings.Contains(said, text)
-	}); err != nil {
+	})
+	if err != nil {
 		t.Error(err)
 	}
+	return next
 }
 
 // withConfig is the lab with another keelson.yaml in its image's FAT partition, as somebody

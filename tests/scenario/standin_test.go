@@ -27,10 +27,10 @@ import (
 
 // brokenUpgrades are upgrades that must come back by themselves.
 var brokenUpgrades = []brokenUpgrade{
-	{name: "kernel panics", reason: []string{"panic"}},
-	{name: "init exits", program: "init", mode: "exit", reason: []string{"panic"}},
-	{name: "node never ready", program: "node", mode: "sleep", reason: []string{"node"}},
-	{name: "hangs", program: "node", mode: "freeze"},
+	{name: "kernel panics", reason: []string{"did not get as far as mounting the state partition"}},
+	{name: "init exits", program: "init", mode: "exit", reason: []string{"did not get as far as mounting the state partition"}},
+	{name: "node never ready", program: "node", mode: "sleep", reason: []string{"no progress for", "node process not ready"}},
+	{name: "hangs", program: "node", mode: "freeze", reason: []string{"3 boots ended without a word"}},
 	{name: "kernel panics late", program: "node", mode: "crash", reason: []string{"panic"}, lastWords: "Kernel panic - not syncing: sysrq triggered crash", slow: true},
 }
 
@@ -234,6 +234,9 @@ func upgradesOn(t *testing.T, c bootChain) {
 		t.Run("power cuts", func(t *testing.T) { powerCuts(t, l, c.machine, good, c.boots) })
 	})
 	lanes.Go(func() {
+		if everything() {
+			t.Run("no network", func(t *testing.T) { withoutNetwork(t, l, c) })
+		}
 		for _, b := range ways[2:] { // those that are mostly waiting
 			t.Run(b.name, func(t *testing.T) {
 				ctx, n := storyOf(t, l, c.machine)
@@ -241,4 +244,37 @@ func upgradesOn(t *testing.T, c bootChain) {
 			})
 		}
 	})
+}
+
+// withoutNetwork upgrades to a system that gets no address, because the cable is pulled, and is well otherwise. The old system had one, so it comes back.
+func withoutNetwork(t *testing.T, l *harness.Lab, c bootChain) {
+	const version = "0.3.0-no-network"
+	file := newBundle(t, l, version, "--programs", standinPrograms(l.Dir), "--karg", "keelson.gate=2")
+	ctx, n := storyOf(t, l, c.machine)
+	booted(t, ctx, n)
+	limit, cancel := within(ctx, 2*bootLimit, "the rollback")
+	defer cancel()
+	for _, args := range [][]string{{"upgrade", file, "--no-reboot"}, {"reboot"}} {
+		if out, err := n.Keelson(limit, args...); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	trial := waitMessageFrom(t, limit, n, 0, "Keelson "+version+", slot b")
+	if err := n.SetLink(limit, false); err != nil {
+		t.Fatal(err)
+	}
+	waitMessageFrom(t, limit, n, trial, "Keelson "+l.Info.Version+", slot a")
+	if err := n.SetLink(limit, true); err != nil {
+		t.Fatal(err)
+	}
+	s := awaitStatus(t, ctx, n, bootLimit, "the old system", func(s machine.Status) error {
+		if s.Upgrade == nil || s.Upgrade.State != machine.AttemptRolledBack {
+			return fmt.Errorf("slot %s, upgrade %+v", s.Slot, s.Upgrade)
+		}
+		return nil
+	})
+	t.Logf("reason: %s", s.Upgrade.Reason)
+	if !strings.Contains(s.Upgrade.Reason, "network: no address") || s.Slot != "a" {
+		t.Errorf("slot %s, reason %q, want that a network is missed", s.Slot, s.Upgrade.Reason)
+	}
 }

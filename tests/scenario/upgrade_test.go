@@ -3,6 +3,7 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -206,7 +207,7 @@ func comesBack(t *testing.T, ctx context.Context, n *harness.Node, slow time.Dur
 	return after
 }
 
-// TestUpgradeAndRollback upgrades a node by UEFI with "keelson upgrade": pods and their volumes come back. In "make test-all" then by an Upgrade
+// TestUpgradeAndRollback upgrades a node by UEFI with "keelson upgrade": pods and their volumes come back, and the verbs that look at a node work. In "make test-all" then by an Upgrade
 // object, under load, and upgrades that fail in every way: the node is back on the system before it, with the data as before and the reason in "keelson
 // status", and no port is open that docs/security.md does not list. In "make test" TestUpgradesOnEveryBootChain has the ways back, without Kubernetes.
 func TestUpgradeAndRollback(t *testing.T) {
@@ -230,9 +231,14 @@ func upgradeStory(t *testing.T, l *harness.Lab) {
 	upgraded(t, ctx, n, good, "0.2.0")
 	t.Logf("the API did not answer for %.1f s", stop().Seconds())
 	same(t)
+	t.Run("verbs", func(t *testing.T) { verbsThatLook(t, ctx, n) })
 	if !everything() {
 		return
 	}
+	t.Run("new certificates", func(t *testing.T) {
+		renewed(t, ctx, n)
+		same(t)
+	})
 	next := newBundle(t, l, "0.2.1")
 	t.Run("by an object", func(t *testing.T) {
 		upgradeByObject(t, ctx, n, next, "0.2.1")
@@ -280,10 +286,10 @@ func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 	if _, err := l.Run(ctx, "config", "new", other); err != nil {
 		t.Fatal(err)
 	}
-	signed := func(name, key string, change func(*bundle.Manifest)) string {
+	signed := func(name, dir string, change func(*bundle.Manifest)) string {
 		file := filepath.Join(l.Dir, name+".keelson")
 		t.Cleanup(func() { os.Remove(file) })
-		if err := signAgain(file, data, h, filepath.Join(key, "release.key"), change); err != nil {
+		if err := signAgain(file, data, h, dir, change); err != nil {
 			t.Fatal(err)
 		}
 		return file
@@ -297,7 +303,9 @@ func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 			}
 			return b
 		}), "sha-256"},
-		{"flipped bit in the manifest", write("manifest", func(b []byte) []byte { b[100] ^= 1; return b }), ""},
+		// In its version, so that it is still a manifest.
+		{"flipped bit in the manifest", write("manifest", func(b []byte) []byte { b[bytes.Index(b, []byte(h.Manifest.Version))] ^= 1; return b }), "signature is not valid"},
+		{"unsigned", write("unsigned", unsigned), "not signed"},
 		{"signed with another key", signed("foreign", other, func(*bundle.Manifest) {}), "key"},
 		{"older serial", signed("older", l.Cluster, func(m *bundle.Manifest) { m.Serial = 1 }), "serial"},
 		{"for another board", signed("board", l.Cluster, func(m *bundle.Manifest) { m.Board = "some-other" }), "board"},
@@ -321,9 +329,23 @@ func refusals(t *testing.T, ctx context.Context, n *harness.Node, good string) {
 	}
 }
 
-// signAgain writes a bundle with the artefacts of another and a changed manifest.
-func signAgain(file string, data []byte, h *bundle.Header, keyFile string, change func(*bundle.Manifest)) error {
-	text, err := os.ReadFile(keyFile)
+// unsigned takes the signature out of a bundle, by docs/bundles.md.
+func unsigned(b []byte) []byte {
+	le := binary.LittleEndian
+	manifest, signature, index := int(le.Uint32(b[12:])), int(le.Uint32(b[16:])), int(le.Uint32(b[20:]))
+	padded := func(n int) int { return (n + 4095) / 4096 * 4096 }
+	out := append([]byte(nil), b[:64+manifest]...)
+	out = append(out, b[64+manifest+signature:64+manifest+signature+index]...)
+	out = append(out, make([]byte, padded(len(out))-len(out))...)
+	out = append(out, b[padded(64+manifest+signature+index):]...)
+	le.PutUint32(out[16:], 0)
+	le.PutUint64(out[24:], uint64(len(out)))
+	return out
+}
+
+// signAgain writes a bundle with the artefacts of another and a changed manifest, signed with the release key in a folder.
+func signAgain(file string, data []byte, h *bundle.Header, dir string, change func(*bundle.Manifest)) error {
+	text, err := os.ReadFile(filepath.Join(dir, "release.key"))
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,6 @@ type State string
 
 // The states.
 const (
-	Writing    State = "writing"     // the other slot is being written
 	Armed      State = "armed"       // it is, or is about to be, the next to boot
 	Trying     State = "trying"      // it was booted, and has to prove itself
 	Good       State = "good"        // it has
@@ -64,17 +63,19 @@ type System struct {
 
 // Attempt is one upgrade.
 type Attempt struct {
-	ID       string    `json:"id"` // a file name; names the snapshot
-	From     System    `json:"from"`
-	To       System    `json:"to"`
-	State    State     `json:"state"`
-	Started  time.Time `json:"started"`
-	Armed    time.Time `json:"armed,omitzero"`
-	Tries    int       `json:"tries"`             // boots of To in which PID 1 got as far as the record
-	Reason   string    `json:"reason,omitempty"`  // why it failed, or was called off; set before the attempt is over
-	Tail     []string  `json:"tail,omitempty"`    // last lines of the failed boot
-	Panic    string    `json:"panic,omitempty"`   // the kernel's last words, where the machine keeps them
-	Finished time.Time `json:"finished,omitzero"` //
+	ID      string    `json:"id"` // a file name; names the snapshot
+	From    System    `json:"from"`
+	To      System    `json:"to"`
+	State   State     `json:"state"`
+	Started time.Time `json:"started"`
+	Armed   time.Time `json:"armed,omitzero"`
+	// Connected says that From had an address on the network when the attempt was armed: To has to get one, too.
+	Connected bool      `json:"connected,omitempty"`
+	Tries     int       `json:"tries"`             // boots of To in which PID 1 got as far as the record
+	Reason    string    `json:"reason,omitempty"`  // why it failed, or was called off; set before the attempt is over
+	Tail      []string  `json:"tail,omitempty"`    // last lines of the failed boot
+	Panic     string    `json:"panic,omitempty"`   // the kernel's last words, where the machine keeps them
+	Finished  time.Time `json:"finished,omitzero"` //
 }
 
 // Open says that the attempt's end is still to come and that it may be what the next boot is about: armed or trying.

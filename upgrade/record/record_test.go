@@ -80,7 +80,7 @@ func TestBeginMovesTheLastAttemptToTheHistory(t *testing.T) {
 }
 
 func TestOnlyArmedAndTryingAreOpen(t *testing.T) {
-	for s, want := range map[State]bool{Writing: false, Armed: true, Trying: true, Good: false, RolledBack: false, Canceled: false} {
+	for s, want := range map[State]bool{Armed: true, Trying: true, Good: false, RolledBack: false, Canceled: false} {
 		if got := (&Attempt{State: s}).Open(); got != want {
 			t.Errorf("Open of %s = %v", s, got)
 		}

@@ -222,7 +222,7 @@ func (t *task) apply(ctx context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		if a := st.Upgrade; a != nil && a.ID != t.n.Attempt && a.State != machine.AttemptWriting && a.State != machine.AttemptCanceled {
+		if a := st.Upgrade; a != nil && a.ID != t.n.Attempt && a.State != machine.AttemptCanceled {
 			return a, nil
 		}
 		return nil, nil

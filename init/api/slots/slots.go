@@ -37,6 +37,8 @@ type Slots struct {
 	Bundles   string // folder below which file:// URLs may be
 	Snapshots snapshot.Store
 	Now       func() time.Time
+	// Connected says whether the node has an address on the network. nil: not known.
+	Connected func() bool
 
 	busy atomic.Bool
 }
@@ -135,7 +137,8 @@ func (s *Slots) newID() string {
 // armed writes an attempt down as armed and lets arm arm it: in this order, since a trial without a record is none that could be told of.
 func (s *Slots) armed(r *record.Record, to record.System, started time.Time, arm func() error) error {
 	now := s.Now().UTC().Truncate(time.Second)
-	r.Begin(record.Attempt{ID: s.newID(), From: s.own(), To: to, State: record.Armed, Started: started.UTC().Truncate(time.Second), Armed: now})
+	r.Begin(record.Attempt{ID: s.newID(), From: s.own(), To: to, State: record.Armed, Started: started.UTC().Truncate(time.Second), Armed: now,
+		Connected: s.Connected != nil && s.Connected()})
 	if err := r.Save(s.Record); err != nil {
 		return fmt.Errorf("record of upgrades: %w", err)
 	}

@@ -159,6 +159,7 @@ func TestAnUpgradeIsRecordedArmedAndCanBeCalledOff(t *testing.T) {
 		if err != nil || staged.Armed || staged.To.Slot != "b" || l.state().Trial != "" || l.attempt() != nil {
 			t.Fatalf("staged Upgrade = %+v, %v; Boot = %+v, attempt %+v; want nothing armed", staged, err, l.state(), l.attempt())
 		}
+		l.Connected = func() bool { return true }
 		got, err := l.upgrade(machine.UpgradeRequest{})
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +171,7 @@ func TestAnUpgradeIsRecordedArmedAndCanBeCalledOff(t *testing.T) {
 			t.Errorf("Boot = %+v, want slot b on trial", b)
 		}
 		a := l.attempt()
-		if a == nil || a.State != record.Armed || a.From.RootHash != l.one.RootHash || a.To.Serial != 200 || a.To.MinimumSerial != 60 || a.ID == "" || a.Armed.IsZero() {
+		if a == nil || a.State != record.Armed || a.From.RootHash != l.one.RootHash || a.To.Serial != 200 || a.To.MinimumSerial != 60 || a.ID == "" || a.Armed.IsZero() || !a.Connected {
 			t.Errorf("attempt = %+v, want it armed", a)
 		}
 		back, err := l.Rollback(t.Context(), "tester")
