@@ -191,6 +191,30 @@ func (c *fakeConn) RemoteAddr() net.Addr {
 }
 func (c *fakeConn) Close() error { c.closed = true; return nil }
 
+func TestTheRatesAreForStrangers(t *testing.T) {
+	l := newLimiter(nil)
+	now := time.Now()
+	for i := range 3 * addressBurst {
+		k := l.admit(&fakeConn{from: "10.0.0.1:1"}, now)
+		if k == nil {
+			t.Fatalf("connection %d of somebody with a certificate is refused", i+1)
+		}
+		l.trust(k)
+		l.trust(k) // with every handshake message; counts once
+		k.Close()
+	}
+	for i := range addressBurst {
+		k := l.admit(&fakeConn{from: "10.0.0.1:1"}, now)
+		if k == nil {
+			t.Fatalf("connection %d of a stranger is refused", i+1)
+		}
+		k.Close()
+	}
+	if l.admit(&fakeConn{from: "10.0.0.1:1"}, now) != nil {
+		t.Errorf("more than %d connections of a stranger at once", addressBurst)
+	}
+}
+
 func TestTheOldestHandshakeMakesRoomAndTrustedConnectionsStay(t *testing.T) {
 	l := newLimiter(nil)
 	now := time.Now()
@@ -452,5 +476,16 @@ func TestAStreamThatPID1RefusesIsAnErrorAndNoEmptyStream(t *testing.T) {
 	}
 	if err := c.Events(within(t, 10*time.Second), 0, true, func(machine.Event) error { return nil }); !errors.Is(err, machine.ErrUnavailable) {
 		t.Errorf("Events for one follower too many = %v, want ErrUnavailable", err)
+	}
+}
+
+func TestAClientMayConnectAsOftenAsItLikes(t *testing.T) {
+	n := newNode(t, nil)
+	for i := range 3 * addressBurst {
+		c := n.dial(t, machine.RoleReadOnly)
+		if _, err := c.Version(within(t, 10*time.Second)); err != nil {
+			t.Fatalf("connection %d: %v", i+1, err)
+		}
+		c.Close()
 	}
 }

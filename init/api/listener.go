@@ -111,11 +111,17 @@ func (l *limiter) place(from netip.Prefix) (out *conn, ok bool) {
 	return nil, true
 }
 
-// trust says that the client has shown a good certificate.
+// trust says that the client has shown a good certificate. The rates are for strangers: a script may call "keelson" as often as it likes.
 func (l *limiter) trust(c net.Conn) {
-	if k, ok := c.(*conn); ok {
-		l.mu.Lock()
-		k.trusted = true
-		l.mu.Unlock()
+	k, ok := c.(*conn)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	before := k.trusted
+	k.trusted = true
+	l.mu.Unlock()
+	if !before {
+		l.rates.refund(k.from)
 	}
 }

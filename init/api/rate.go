@@ -60,6 +60,16 @@ func (r *rates) allow(from netip.Prefix, now time.Time) bool {
 	return b.allow(now, addressBurst, addressRate) && r.total.allow(now, totalBurst, totalRate)
 }
 
+// refund takes back one connection from an address.
+func (r *rates) refund(from netip.Prefix) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b := r.addresses[from]; b != nil {
+		b.tokens = min(addressBurst, b.tokens+1)
+	}
+	r.total.tokens = min(totalBurst, r.total.tokens+1)
+}
+
 // forget drops the addresses whose buckets are full again, and all of them if that is not half: a flood from so many
 // addresses is bounded by the total alone.
 func (r *rates) forget(now time.Time) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -133,7 +134,14 @@ func (s *Server) Serve(ctx context.Context, outside, inside net.Listener) error 
 		h := s.server(handler)
 		h.Protocols.SetHTTP1(true)
 		h.Protocols.SetHTTP2(true)
-		h.TLSConfig = s.identity.config(l)
+		h.TLSConfig = s.identity.config()
+		h.ConnState = func(c net.Conn, state http.ConnState) {
+			// The first request has begun, so the handshake is over, with a proof that the client has its certificate's key:
+			// tls.Config's callbacks come before that.
+			if t, ok := c.(*tls.Conn); ok && state == http.StateActive {
+				l.trust(t.NetConn())
+			}
+		}
 		run(h, func() error { return h.ServeTLS(l, "", "") })
 	}
 	if inside != nil {

@@ -117,9 +117,9 @@ func (i *identity) issue(now time.Time) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// config is the server's. trust is told of every connection whose client has shown a good certificate.
-func (i *identity) config(l *limiter) *tls.Config {
-	base := &tls.Config{
+// config is the server's.
+func (i *identity) config() *tls.Config {
+	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		ClientAuth:             tls.RequireAndVerifyClientCert,
 		ClientCAs:              i.pool,
@@ -128,14 +128,4 @@ func (i *identity) config(l *limiter) *tls.Config {
 		SessionTicketsDisabled: true,
 		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return i.certificate() },
 	}
-	c := base.Clone()
-	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		mine := base.Clone()
-		mine.VerifyConnection = func(tls.ConnectionState) error {
-			l.trust(hello.Conn)
-			return nil
-		}
-		return mine, nil
-	}
-	return c
 }
