@@ -151,20 +151,19 @@ func secretsOf(t *testing.T, l *harness.Lab) map[string]string {
 	return out
 }
 
-// renewed has all certificates issued anew, and waits until the node is well again. Before and after, its own kubeconfig opens it.
+// renewed has all certificates issued anew. The node's process restarts with them, and the cluster's kubeconfig opens it as before.
 func renewed(t *testing.T, ctx context.Context, n *harness.Node) {
 	t.Helper()
 	t.Logf("%s", verb(t, ctx, n, "certificates"))
 	before := verb(t, ctx, n, "certificates", "-o", "json")
 	t.Logf("%s", verb(t, ctx, n, "certificates", "renew"))
 	awaitStatus(t, ctx, n, bootLimit, "the node with new certificates", func(s machine.Status) error {
-		if !s.Health.OK {
-			return fmt.Errorf("health %+v", s.Health)
+		if _, err := n.Kubectl(ctx, "get", "nodes"); err != nil || !s.Health.OK {
+			return fmt.Errorf("health %+v, %w", s.Health, err)
 		}
 		if after, err := n.Keelson(ctx, "certificates", "-o", "json"); err != nil || after == before {
 			return fmt.Errorf("the certificates are those of before, %w", err)
 		}
 		return nil
 	})
-	kubectl(t, ctx, n, "get", "nodes")
 }
