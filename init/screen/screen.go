@@ -69,7 +69,8 @@ func begin(rows, _ int) []byte {
 	if rows < minRows {
 		return nil
 	}
-	return fmt.Appendf(nil, "%s\x1b[%dA\x1b7\x1b[%d;%dr\x1b[?25l\x1b8", strings.Repeat("\n", statusRows), statusRows, statusRows+1, rows)
+	// The first ESC 7 is for those who take out everything up to ESC 8.
+	return fmt.Appendf(nil, "%s\x1b7\x1b[%dA\x1b7\x1b[%d;%dr\x1b[?25l\x1b8", strings.Repeat("\n", statusRows), statusRows, statusRows+1, rows)
 }
 
 // end makes all rows scroll again.
