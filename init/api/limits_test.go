@@ -200,7 +200,7 @@ func TestTheRatesAreForStrangers(t *testing.T) {
 			t.Fatalf("connection %d of somebody with a certificate is refused", i+1)
 		}
 		l.trust(k)
-		l.trust(k) // with every handshake message; counts once
+		l.trust(k) // with every request; counts once
 		k.Close()
 	}
 	for i := range addressBurst {

@@ -111,7 +111,7 @@ func (l *limiter) place(from netip.Prefix) (out *conn, ok bool) {
 	return nil, true
 }
 
-// trust says that the client has shown a good certificate. The rates are for strangers: a script may call "keelson" as often as it likes.
+// trust says that the handshake is over, with a good certificate whose key the client has; it may say so again. The rates are for strangers: a script may call "keelson" as often as it likes.
 func (l *limiter) trust(c net.Conn) {
 	k, ok := c.(*conn)
 	if !ok {

@@ -38,9 +38,6 @@ func (s *system) startMachine(ctx context.Context) (string, error) {
 	if s.cfg.Secrets == nil {
 		return "skipped: an agent has no machine CA yet", nil
 	}
-	s.mu.Lock()
-	s.machineWanted = true
-	s.mu.Unlock()
 	if _, err := os.Stat(machineProgram); err != nil {
 		return "", step.Advise(fmt.Errorf("the machine API: %w", err), "the node goes on without it; write the image again")
 	}
@@ -64,7 +61,7 @@ func (s *system) startMachine(ctx context.Context) (string, error) {
 // machineServes returns what is wrong with the machine API: a system without it could not be upgraded again.
 func (s *system) machineServes() error {
 	s.mu.Lock()
-	wanted, services := s.machineWanted, s.services
+	wanted, services := s.cfg != nil && s.cfg.Secrets != nil, s.services // as startMachine decides
 	s.mu.Unlock()
 	if !wanted {
 		return nil

@@ -81,19 +81,18 @@ type system struct {
 	upgrade      *trial.Upgrade
 	lastBoot     []string // last lines of the boot before, if that was one of the other slot
 
-	mu            sync.Mutex
-	cfg           *config.Config
-	net           *network.Manager
-	ntp           *clock.Clock
-	machineID     string
-	stateUp       bool          // the state partition is mounted and can be written
-	log           *logfile.File // on it; nil before
-	node          *node         // nil: the node was not started
-	services      []*service
-	machineWanted bool          // the configuration has a machine API
-	dog           *watchdog.Dog // nil: none yet
-	trial         *underTrial   // nil: nothing is on trial
-	ending        string        // "reboot" or "power off": somebody asked for it
+	mu        sync.Mutex
+	cfg       *config.Config
+	net       *network.Manager
+	ntp       *clock.Clock
+	machineID string
+	stateUp   bool          // the state partition is mounted and can be written
+	log       *logfile.File // on it; nil before
+	node      *node         // nil: the node was not started
+	services  []*service
+	dog       *watchdog.Dog // nil: none yet
+	trial     *underTrial   // nil: nothing is on trial
+	ending    string        // "reboot" or "power off": somebody asked for it
 }
 
 // service is a service and how it is stopped.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/keelson-os/keelson/config"
 	"github.com/keelson-os/keelson/init/cmdline"
 	"github.com/keelson-os/keelson/init/control"
 	"github.com/keelson-os/keelson/init/health"
@@ -121,7 +122,7 @@ func TestASystemThatCannotBeReachedIsNotGood(t *testing.T) {
 	if err := s.connected(); err == nil {
 		t.Error("the system before had an address, this one has none: nil")
 	}
-	s.machineWanted = true
+	s.cfg = &config.Config{Secrets: &config.Secrets{}}
 	if err := s.machineServes(); err == nil {
 		t.Error("no machine API was started: nil")
 	}
