@@ -1,31 +1,45 @@
 package main
 
 import (
-	"fmt"
-	"text/tabwriter"
-
 	"github.com/spf13/cobra"
 
 	"github.com/keelson-os/keelson/boards"
 )
 
+// listedBoard is a board as "keelson boards" shows it.
+type listedBoard struct {
+	Name        string `json:"name"`
+	Arch        string `json:"arch"`
+	Description string `json:"description"`
+}
+
 func newBoardsCommand() *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use:     "boards",
 		Short:   "List the boards that images can be built for",
-		Example: "  keelson boards",
+		Example: "  keelson boards\n  keelson boards -o json",
 		Args:    arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "BOARD\tARCH\tDESCRIPTION")
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			var list []listedBoard
+			t := table{{"BOARD", "ARCH", "DESCRIPTION"}}
 			for _, name := range boards.List() {
 				b, err := boards.Load(name)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\n", b.Name, b.Arch, b.Description)
+				list = append(list, listedBoard{b.Name, b.Arch, b.Description})
+				t = append(t, []string{b.Name, b.Arch, b.Description})
 			}
-			return w.Flush()
+			if output != outputTable {
+				return writeValue(cmd.OutOrStdout(), output, list)
+			}
+			return t.write(cmd.OutOrStdout())
 		},
 	}
+	addOutput(cmd, &output)
+	return cmd
 }

@@ -59,8 +59,8 @@ it. All of that is what the file claims: "keelson bundle verify" checks it.`,
 		Example: "  keelson bundle inspect pc-0.2.0.keelson\n  keelson bundle inspect pc-0.2.0.keelson -o json",
 		Args:    arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "table" && output != "json" {
-				return fmt.Errorf("--output %q: want table or json", output)
+			if err := checkOutput(output); err != nil {
+				return err
 			}
 			f, h, err := openBundle(args[0])
 			if err != nil {
@@ -73,23 +73,18 @@ it. All of that is what the file claims: "keelson bundle verify" checks it.`,
 			if err != nil { // what the bundle says of itself may tell why
 				fmt.Fprintf(cmd.ErrOrStderr(), "keelson: %s: %v\n", args[0], err)
 			}
-			if output == "json" {
+			if output != outputTable {
 				// As it was signed, with what a later version may have added.
-				text, err := json.MarshalIndent(struct {
+				return writeValue(cmd.OutOrStdout(), output, struct {
 					KeyID    string          `json:"keyID"`
 					Manifest json.RawMessage `json:"manifest"`
-				}{id, h.ManifestBytes}, "", "  ")
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", text)
-				return err
+				}{id, h.ManifestBytes})
 			}
 			_, err = cmd.OutOrStdout().Write(bundleTable(h, id))
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	addOutput(cmd, &output)
 	return cmd
 }
 

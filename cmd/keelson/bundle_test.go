@@ -113,9 +113,10 @@ func TestInspectShowsWhatTheBundleSays(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil || got.KeyID != k.KeyID() || got.Manifest.Serial != 1700000000 || len(got.Manifest.Artefacts) != 1 {
 		t.Errorf("inspect -o json = %+v, %v", got, err)
 	}
-	if _, _, err := keelson(t, "bundle", "inspect", name, "-o", "xml"); err == nil || !strings.Contains(err.Error(), "table or json") {
-		t.Errorf("inspect -o xml = %v", err)
+	if out := mustKeelson(t, "bundle", "inspect", name, "-o", "yaml"); !strings.Contains(out, "keyID: "+k.KeyID()+"\n") || !strings.Contains(out, "  serial: 1700000000\n") {
+		t.Errorf("inspect -o yaml:\n%s", out)
 	}
+	refused(t, "expected table, json or yaml", "bundle", "inspect", name, "-o", "xml")
 }
 
 func TestVerifyRefusesEveryChange(t *testing.T) {

@@ -169,13 +169,25 @@ func changeContext(change func(c *contexts, name string) string) func(*cobra.Com
 	}
 }
 
+// listedContext is a context as "keelson context list" shows it.
+type listedContext struct {
+	Name        string   `json:"name"`
+	Current     bool     `json:"current"`
+	Nodes       []string `json:"nodes"`
+	Certificate string   `json:"certificate"` // a path, or "(embedded)"
+}
+
 func newContextListCommand() *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the contexts",
 		Example: "  keelson context list",
 		Args:    arguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
 			c, err := loadContexts()
 			if err != nil {
 				return err
@@ -183,22 +195,31 @@ func newContextListCommand() *cobra.Command {
 			if len(c.Contexts) == 0 {
 				return errors.New("there are no contexts in " + c.path + ": keelson context add NAME --dir FOLDER --node ADDRESS")
 			}
-			t := table{{"CURRENT", "NAME", "NODES", "CERTIFICATE"}}
+			var list []listedContext
 			for _, name := range c.names() {
 				a := c.Contexts[name]
 				cert := a.Cert
 				if strings.Contains(cert, "-----BEGIN ") {
 					cert = "(embedded)"
 				}
+				list = append(list, listedContext{name, name == c.Current, append([]string{}, a.Nodes...), cert})
+			}
+			if output != outputTable {
+				return writeValue(cmd.OutOrStdout(), output, list)
+			}
+			t := table{{"CURRENT", "NAME", "NODES", "CERTIFICATE"}}
+			for _, l := range list {
 				current := " "
-				if name == c.Current {
+				if l.Current {
 					current = "*"
 				}
-				t = append(t, []string{current, name, strings.Join(a.Nodes, ","), cert})
+				t = append(t, []string{current, l.Name, strings.Join(l.Nodes, ","), l.Certificate})
 			}
 			return t.write(cmd.OutOrStdout())
 		},
 	}
+	addOutput(cmd, &output)
+	return cmd
 }
 
 // names are the contexts', sorted.

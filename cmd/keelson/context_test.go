@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +26,11 @@ func TestContextsAreAddedUsedListedAndRemoved(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("context list = %q, want %q", out, want)
 		}
+	}
+	var list []listedContext
+	if err := json.Unmarshal([]byte(mustKeelson(t, "context", "list", "-o", "json")), &list); err != nil || len(list) != 2 ||
+		!list[0].Current || list[1].Current || !slices.Equal(list[1].Nodes, []string{"10.0.0.1", "[fe80::1]:7000"}) {
+		t.Errorf("context list -o json = %+v, %v", list, err)
 	}
 	if st, err := os.Stat(os.Getenv(contextVariable)); err != nil || st.Mode().Perm()&0o077 != 0 && os.PathSeparator == '/' {
 		t.Errorf("the context file, which may hold keys: %v, %v, want mode 0600", st.Mode(), err)

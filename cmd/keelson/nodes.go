@@ -35,8 +35,7 @@ func (f *nodeFlags) add(cmd *cobra.Command, output bool) {
 	cmd.RegisterFlagCompletionFunc("context", completeContexts)
 	f.output = outputTable
 	if output {
-		cmd.Flags().StringVarP(&f.output, "output", "o", outputTable, "`FORMAT`: table, json or yaml")
-		cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
+		addOutput(cmd, &f.output)
 	}
 }
 
@@ -166,8 +165,8 @@ type node struct {
 
 // open returns the nodes that are meant; none was dialled yet. A verb that changes something takes several only by -n.
 func (f *nodeFlags) open(changes bool) ([]*node, error) {
-	if !slices.Contains([]string{outputTable, outputJSON, outputYAML}, f.output) {
-		return nil, fmt.Errorf("--output: found %q, expected table, json or yaml", f.output)
+	if err := checkOutput(f.output); err != nil {
+		return nil, err
 	}
 	for _, name := range f.nodes {
 		if hostOf(name) == "" {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
 
+	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -19,6 +21,21 @@ const (
 	outputJSON  = "json"
 	outputYAML  = "yaml"
 )
+
+var outputs = []string{outputTable, outputJSON, outputYAML}
+
+// addOutput defines -o. checkOutput says whether it was given a format that there is.
+func addOutput(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", outputTable, "`FORMAT`: table, json or yaml")
+	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func checkOutput(output string) error {
+	if !slices.Contains(outputs, output) {
+		return fmt.Errorf("--output: found %q, expected table, json or yaml", output)
+	}
+	return nil
+}
 
 // table is what is shown to people: columns, the first row their names.
 type table [][]string
