@@ -20,7 +20,7 @@ const MachineAPI = 6440
 func (l *Lab) Bundle(ctx context.Context, out string, args ...string) error {
 	args = append([]string{"bundle", "build", "--board", l.Info.Board, "--allow-moved-packages",
 		"--config", filepath.Join(l.Cluster, "server.yaml"), "--key", filepath.Join(l.Cluster, "release.key"), "--out", out}, args...)
-	_, err := l.build(ctx, args...)
+	_, err := l.Run(ctx, args...)
 	return err
 }
 

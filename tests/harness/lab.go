@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"github.com/keelson-os/keelson/tests/kubeapi"
 )
@@ -132,7 +131,7 @@ func NewLab(ctx context.Context, dir string, edit func(serverYAML string) string
 // Build builds the lab's image (again), for a PC unless "--board" is among the arguments.
 func (l *Lab) Build(ctx context.Context, args ...string) error {
 	args = append([]string{"build", "--board", "pc", "--allow-moved-packages", "--config", filepath.Join(l.Cluster, "server.yaml"), "--out", l.Image}, args...)
-	if _, err := l.build(ctx, args...); err != nil {
+	if _, err := l.Run(ctx, args...); err != nil {
 		return err
 	}
 	data, err := os.ReadFile(strings.TrimSuffix(l.Image, ".img") + ".manifest.json")
@@ -143,23 +142,9 @@ func (l *Lab) Build(ctx context.Context, args ...string) error {
 	return json.Unmarshal(data, &l.Info)
 }
 
-// building has one build at a time: each uses all processors.
-var building sync.Mutex
-
-// build is Run for what takes long. It makes way for machines that run meanwhile, whose clocks do not wait.
-func (l *Lab) build(ctx context.Context, args ...string) (string, error) {
-	building.Lock()
-	defer building.Unlock()
-	return run(ctx, exec.CommandContext(ctx, "nice", append([]string{"-n", "10", l.Keelson}, args...)...), args)
-}
-
 // Run runs bin/keelson and returns what it printed on stdout; its errors have stderr.
 func (l *Lab) Run(ctx context.Context, args ...string) (string, error) {
-	return run(ctx, exec.CommandContext(ctx, l.Keelson, args...), args)
-}
-
-// run runs keelson with these arguments, whatever is before them in the command.
-func run(ctx context.Context, cmd *exec.Cmd, args []string) (string, error) {
+	cmd := exec.CommandContext(ctx, l.Keelson, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

@@ -35,7 +35,6 @@ func powerOff(t *testing.T, ctx context.Context, n *harness.Node) {
 // machine that reaches nothing. The node gets Ready, the application in the image runs, its
 // programs are arm64's, and the power button switches the machine off.
 func TestArm64GetsReadyAndRunsAPod(t *testing.T) {
-	t.Parallel()
 	p := qemu.Platform{Arch: "arm64", Firmware: qemu.FirmwareUEFI}
 	ctx, n := storyOf(t, boardLab(t, p, "arm64"), nil)
 	if got := n.Platform(); got != p {

@@ -20,7 +20,6 @@ import (
 // It is one machine for all of them because a boot takes a minute and its image half of
 // that; each component keeps to a namespace of its own.
 func TestPackagedComponents(t *testing.T) {
-	t.Parallel()
 	full := fullLab(t)
 	ctx, n := storyOf(t, full, func(c *qemu.Config) {
 		for _, port := range []int{80, 443, lbPort} {

@@ -34,7 +34,6 @@ secrets: secrets.yaml
 // an image, as somebody would on a laptop, and makes mistakes. "keelson config validate"
 // lists them; the node that boots the image lists the same lines on its console.
 func TestConfigMistakesReadTheSameOnLaptopAndNode(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "keelson.yaml")
 	if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {

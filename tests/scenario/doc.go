@@ -5,7 +5,5 @@
 // KEELSON_ALL=1 (make test-all); without, the package does nothing, so that "go test
 // ./..." stays fast. The image is built once per run by bin/keelson, with a new cluster's
 // configuration, the busybox test image and testdata/app.yaml in it; every story has its
-// own disk over it. Stories run side by side, as many as have a place for their machines; those that only
-// make test-all runs come before, one by one. A boot takes minutes, so what befalls one node is
-// told on one machine where it can be. Serial logs stay in out/scenario/<story>/.
+// own disk over it. Serial logs stay in out/scenario/<story>/.
 package scenario

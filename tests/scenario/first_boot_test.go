@@ -15,16 +15,22 @@ import (
 	"time"
 
 	"github.com/keelson-os/keelson/tests/harness"
+	"github.com/keelson-os/keelson/tests/qemu"
 )
 
 const nodePort = 30080
 
-// bootWithoutACable is the first boot of an image whose machine has no network cable. The node gets Ready all the same,
-// and the application in the image runs: its probe hears all three pods on their Service's ClusterIP and says so on the
-// console. Then somebody plugs the cable in, and the node follows its address. Nothing was pulled: the machine could not have reached a
-// registry.
-func bootWithoutACable(t *testing.T, ctx context.Context, n *harness.Node) {
-	t.Helper()
+// TestFreshImageGetsReadyWithoutACable is the first boot of an image whose machine has no
+// network cable. The node gets Ready all the same, and the application in the image runs:
+// its probe hears all three pods on their Service's ClusterIP and says so on the console.
+// Then somebody plugs the cable in: the node follows its address, and from the host the
+// Service answers on its NodePort, and kubectl's logs, exec, port-forward and describe
+// work. Nothing was pulled: the machine could not have reached a registry.
+func TestFreshImageGetsReadyWithoutACable(t *testing.T) {
+	ctx, n := story(t, func(c *qemu.Config) {
+		c.LinkDown = true
+		c.Forwards = append(c.Forwards, qemu.Forward{Guest: nodePort})
+	})
 	func() {
 		limit, cancel := within(ctx, bootLimit, "the boot without a cable")
 		defer cancel()
@@ -55,10 +61,6 @@ func bootWithoutACable(t *testing.T, ctx context.Context, n *harness.Node) {
 		return nil
 	})
 	appRuns(t, ctx, n)
-}
-
-// serviceAndKubectl asks the application's Service from a pod and from the host, and uses kubectl's logs, exec, port-forward and describe.
-func serviceAndKubectl(t *testing.T, ctx context.Context, n *harness.Node) {
 	names := strings.Fields(kubectl(t, ctx, n, "get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"))
 	if len(names) != 3 {
 		t.Fatalf("pods = %q, want three", names)

@@ -5,32 +5,37 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/keelson-os/keelson/tests/harness"
 
 	"github.com/keelson-os/keelson/tests/reftool"
 )
 
-// TestReferenceToolsAcceptWhatWeWrote shows the image as the builder wrote it to the tools that define the formats. TestLifeOfANode shows
-// them the disk that a node has written to.
+// TestReferenceToolsAcceptWhatWeWrote shows the image as the builder wrote it, and the
+// disk after a first boot and a clean power off, to the tools that define the formats.
 func TestReferenceToolsAcceptWhatWeWrote(t *testing.T) {
-	t.Parallel()
-	acceptDisk(t, lab.Image, false)
-}
-
-// acceptDiskOf does that with the disk of a machine that is off.
-func acceptDiskOf(t *testing.T, n *harness.Node) {
-	raw := filepath.Join(scratch(t, "disk-"), "disk.raw")
-	if _, err := harness.Check(reftool.Need(t, "qemu-img", "qemu-utils"), "convert", "-f", "qcow2", "-O", "raw", filepath.Join(n.Dir(), "disk.qcow2"), raw); err != nil {
-		t.Fatal(err)
-	}
-	acceptDisk(t, raw, true)
+	t.Run("fresh image", func(t *testing.T) { acceptDisk(t, lab.Image, false) })
+	t.Run("after a boot", func(t *testing.T) {
+		ctx, n := story(t, nil)
+		up(t, ctx, n)
+		limit, cancel := within(ctx, 90*time.Second, "the shutdown")
+		defer cancel()
+		if err := n.Powerdown(limit); err != nil {
+			t.Fatal(err)
+		}
+		raw := filepath.Join(t.TempDir(), "disk.raw")
+		if _, err := harness.Check(reftool.Need(t, "qemu-img", "qemu-utils"), "convert", "-f", "qcow2", "-O", "raw", filepath.Join(n.Dir(), "disk.qcow2"), raw); err != nil {
+			t.Fatal(err)
+		}
+		acceptDisk(t, raw, true)
+	})
 }
 
 // acceptDisk checks a raw disk. After a boot the last partition has grown and is larger
 // than the builder's manifest says.
 func acceptDisk(t *testing.T, disk string, booted bool) {
-	dir := scratch(t, "parts-")
+	dir := t.TempDir()
 	extract := func(t *testing.T, name string) string {
 		t.Helper()
 		p, err := lab.Info.Partition(name)

@@ -3,12 +3,10 @@ package scenario
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -36,12 +34,6 @@ func TestMain(m *testing.M) {
 	if os.Getenv("KEELSON_QEMU") != "1" {
 		fmt.Println("scenarios run with KEELSON_QEMU=1, see make test")
 		return
-	}
-	// All stories begin at once, and wait for a place for their machines.
-	flag.Parse()
-	if err := flag.Set("test.parallel", "100"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
 	os.Exit(func() int {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -135,7 +127,6 @@ func storyOf(t *testing.T, lab *harness.Lab, change func(*qemu.Config)) (context
 	if err != nil {
 		t.Fatal(err)
 	}
-	place(t, n)
 	t.Cleanup(func() {
 		if err := n.Close(); err != nil {
 			t.Error(err)
@@ -151,33 +142,6 @@ func storyOf(t *testing.T, lab *harness.Lab, change func(*qemu.Config)) (context
 		}
 	})
 	return t.Context(), n
-}
-
-// Machines that run at a time. One with Kubernetes keeps the two processors that it has by itself busy while it boots, and two at a
-// time take twice as long; a small one mostly waits.
-var (
-	large = make(chan struct{}, max(1, runtime.NumCPU()/2))
-	small = make(chan struct{}, max(2, runtime.NumCPU()))
-)
-
-// place waits until the machine may run. It has its place until the test ends, and is closed before.
-func place(t *testing.T, n *harness.Node) {
-	t.Helper()
-	places := large
-	if n.Config().CPUs == 1 {
-		places = small
-	}
-	select {
-	case places <- struct{}{}:
-	default:
-		t.Log("waits until another machine is gone")
-		select {
-		case places <- struct{}{}:
-		case <-t.Context().Done():
-			t.Fatal(context.Cause(t.Context()))
-		}
-	}
-	t.Cleanup(func() { <-places })
 }
 
 // within bounds a step of a story.

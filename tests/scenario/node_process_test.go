@@ -28,11 +28,14 @@ func nodeProcess(t *testing.T, ctx context.Context, n *harness.Node) string {
 	return found[0]
 }
 
-// nodeProcessDies kills the node process ten times in a row ("make test": four times), from a
+// TestNodeProcessMayDieTenTimes kills the node process ten times in a row ("make test": four times), from a
 // privileged pod that sees it. Each time PID 1 starts another, the API is back within
 // apiLimit, and the pods have not noticed: same start times, no restarts. No dead process
 // is left unreaped.
-func nodeProcessDies(t *testing.T, ctx context.Context, n *harness.Node) {
+func TestNodeProcessMayDieTenTimes(t *testing.T) {
+	ctx, n := story(t, nil)
+	up(t, ctx, n)
+	appRuns(t, ctx, n)
 	before := mustPods(t, ctx, n, "app=web")
 	kills := 4
 	if everything() {

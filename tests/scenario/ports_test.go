@@ -141,33 +141,19 @@ func documentedPorts(t *testing.T) []string {
 func openPorts(t *testing.T, ctx context.Context, n *harness.Node) []string {
 	t.Helper()
 	var out []string
-	for _, protocol := range []string{"tcp", "tcp6", "udp", "udp6"} {
-		for _, a := range listeners(t, ctx, n, protocol) {
+	for _, list := range []struct{ file, state string }{{"tcp", "0A"}, {"tcp6", "0A"}, {"udp", "07"}, {"udp6", "07"}} { // TCP_LISTEN, TCP_CLOSE
+		for _, address := range strings.Fields(inProbe(t, ctx, n, `awk '$4 == "`+list.state+`" {print $2}' /proc/1/net/`+list.file)) {
+			a, err := kernelAddress(address)
+			if err != nil {
+				t.Fatalf("/proc/net/%s: %q: %v", list.file, address, err)
+			}
 			if ip := a.Addr().Unmap(); !ip.IsLoopback() && ip != netip.MustParseAddr("192.0.0.8") {
-				out = append(out, fmt.Sprintf("%d/%s", a.Port(), protocol[:3]))
+				out = append(out, fmt.Sprintf("%d/%s", a.Port(), list.file[:3]))
 			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// listeners are the local addresses of the sockets in PID 1's network namespace that take what others send; protocol is "tcp", "tcp6", "udp" or "udp6".
-func listeners(t *testing.T, ctx context.Context, n *harness.Node, protocol string) []netip.AddrPort {
-	t.Helper()
-	state := "0A" // TCP_LISTEN
-	if strings.HasPrefix(protocol, "udp") {
-		state = "07" // TCP_CLOSE
-	}
-	var out []netip.AddrPort
-	for _, address := range strings.Fields(inProbe(t, ctx, n, `awk '$4 == "`+state+`" {print $2}' /proc/1/net/`+protocol)) {
-		a, err := kernelAddress(address)
-		if err != nil {
-			t.Fatalf("/proc/net/%s: %q: %v", protocol, address, err)
-		}
-		out = append(out, a)
-	}
-	return out
 }
 
 // kernelAddress reads an address as /proc/net/tcp has it: 32-bit words in the byte order of the machine, little-endian here.

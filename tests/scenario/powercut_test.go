@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,14 +39,34 @@ var cutSeed = [32]byte{'k', 'e', 'e', 'l'}
 // Read as the firmware and the boot loader read the disk, each boots the old or the new system, whole. Ten of them are booted for real.
 func powerCuts(t *testing.T, l *harness.Lab, change func(*qemu.Config), file string, boots func(io.ReaderAt, int64) (firmware.Report, error)) {
 	root, hash := artefact(t, file)
-	var log *qemu.WriteLog
-	var first int // entry of the upgrade
-	var size int64
-	t.Run("record", func(t *testing.T) { log, first, size = record(t, l, change, file) }) // its machine is gone when it ends
-	if log == nil {
-		return
+	ctx, n := storyOf(t, l, func(c *qemu.Config) {
+		c.RecordWrites = true
+		change(c)
+	})
+	size := n.Config().DiskSize
+	booted(t, ctx, n)
+	before, err := n.Writes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	limit, cancel := within(ctx, bootLimit, "the upgrade")
+	defer cancel()
+	// Until the new system's first boot has begun to write.
+	if out, err := n.Keelson(limit, "upgrade", file, "--no-reboot"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := n.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := n.Writes()
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer log.Close()
+	first := len(before.Entries)
 	if len(log.Entries)-first < 100 {
 		t.Fatalf("the record has %d entries of the upgrade, want hundreds", len(log.Entries)-first)
 	}
@@ -78,6 +100,9 @@ func powerCuts(t *testing.T, l *harness.Lab, change func(*qemu.Config), file str
 		real[random.IntN(cuts-1)] = true
 	}
 	real[cuts-1] = true
+	machines := make(chan struct{}, 2) // at a time
+	var booting sync.WaitGroup
+	defer booting.Wait()
 	for i, end := range at {
 		d, err := r.cut(end, random)
 		if err != nil {
@@ -112,45 +137,18 @@ func powerCuts(t *testing.T, l *harness.Lab, change func(*qemu.Config), file str
 			if err := d.save(l.Image, own.Image, size); err != nil {
 				t.Fatal(err)
 			}
-			t.Run(fmt.Sprintf("boot of cut %d", i), func(t *testing.T) {
-				t.Parallel()
-				bootCut(t, &own, change, dir, says)
+			machines <- struct{}{}
+			booting.Go(func() {
+				defer func() { <-machines }()
+				t.Run(fmt.Sprintf("boot of cut %d", i), func(t *testing.T) { bootCut(t, ctx, &own, change, dir, says) })
 			})
 		}
 	}
-	t.Logf("%d cuts among %d entries: %d boot the old system, %d the new one; %d are booted for real", cuts, len(log.Entries)-first, old, new, len(real))
+	booting.Wait()
+	t.Logf("%d cuts among %d entries: %d boot the old system, %d the new one; %d were booted for real", cuts, len(log.Entries)-first, old, new, len(real))
 	if old == 0 || new == 0 {
 		t.Errorf("%d cuts boot the old system and %d the new one, want some of each", old, new)
 	}
-}
-
-// record writes a bundle into a machine and returns all its writes to the disk, from the one on that the upgrade began with, and the disk's size in bytes.
-func record(t *testing.T, l *harness.Lab, change func(*qemu.Config), file string) (log *qemu.WriteLog, first int, size int64) {
-	ctx, n := storyOf(t, l, func(c *qemu.Config) {
-		c.RecordWrites = true
-		change(c)
-	})
-	booted(t, ctx, n)
-	before, err := n.Writes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := before.Close(); err != nil {
-		t.Fatal(err)
-	}
-	limit, cancel := within(ctx, bootLimit, "the upgrade")
-	defer cancel()
-	// Until the new system's first boot has begun to write.
-	if out, err := n.Keelson(limit, "upgrade", file, "--no-reboot"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := n.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if log, err = n.Writes(); err != nil {
-		t.Fatal(err)
-	}
-	return log, len(before.Entries), n.Config().DiskSize
 }
 
 // artefact returns the root in a bundle and its hash.
@@ -326,20 +324,19 @@ func (d *cutDisk) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // bootCut boots a disk after a power cut, the lab's image, until PID 1, which runs from a root that dm-verity checks, says which system it is.
-func bootCut(t *testing.T, l *harness.Lab, change func(*qemu.Config), dir, says string) {
+func bootCut(t *testing.T, ctx context.Context, l *harness.Lab, change func(*qemu.Config), dir, says string) {
 	t.Helper()
+	limit, cancel := within(ctx, 5*time.Minute, "the boot after a power cut")
+	defer cancel()
 	n, err := harness.NewNode(l, filepath.Join(dir, "machine"), change)
 	if err != nil {
 		t.Fatal(err)
 	}
-	place(t, n)
 	defer func() {
 		if err := n.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
-	limit, cancel := within(t.Context(), 5*time.Minute, "the boot after a power cut")
-	defer cancel()
 	if err := n.Start(limit); err != nil {
 		t.Fatal(err)
 	}

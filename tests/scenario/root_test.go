@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,19 +10,25 @@ import (
 	"github.com/keelson-os/keelson/tests/qemu"
 )
 
-// rootIsReadOnly tries to write to the running root, which is refused.
-func rootIsReadOnly(t *testing.T, ctx context.Context, n *harness.Node) {
+// TestRootIsReadOnlyAndVerified tries to write to the running root, which is refused.
+// Then one bit of the root in slot a is flipped while the machine is off: it refuses to
+// boot and says which root has a block that verity refuses. With the bit flipped back it boots again.
+func TestRootIsReadOnlyAndVerified(t *testing.T) {
+	ctx, n := story(t, nil)
+	up(t, ctx, n)
+	appRuns(t, ctx, n)
 	// As root, through the node's own mount namespace.
 	got := inProbe(t, ctx, n, `for f in /x /usr/x /etc/x /bin/x; do touch /proc/1/root$f 2>&1 || true; done`)
 	if lines := strings.Split(got, "\n"); len(lines) != 4 || strings.Count(got, "Read-only file system") != 4 {
 		t.Errorf("writing to the root gave %q, want four times \"Read-only file system\"", got)
 	}
-}
+	off, cancel := within(ctx, 90*time.Second, "the shutdown")
+	defer cancel()
+	if err := n.Powerdown(off); err != nil {
+		t.Fatal(err)
+	}
 
-// flippedBit flips one bit of the root in slot a while the machine is off: it refuses to boot and says which root has a block that
-// verity refuses. The bit is flipped back, and the machine stays off.
-func flippedBit(t *testing.T, ctx context.Context, n *harness.Node) {
-	root, err := n.Lab.Info.Partition("root-a")
+	root, err := lab.Info.Partition("root-a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,4 +63,5 @@ func flippedBit(t *testing.T, ctx context.Context, n *harness.Node) {
 	if err := harness.FlipBit(disk, place); err != nil {
 		t.Fatal(err)
 	}
+	up(t, ctx, n)
 }
