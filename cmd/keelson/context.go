@@ -196,24 +196,22 @@ func newContextListCommand() *cobra.Command {
 				return errors.New("there are no contexts in " + c.path + ": keelson context add NAME --dir FOLDER --node ADDRESS")
 			}
 			var list []listedContext
+			t := table{{"CURRENT", "NAME", "NODES", "CERTIFICATE"}}
 			for _, name := range c.names() {
 				a := c.Contexts[name]
 				cert := a.Cert
 				if strings.Contains(cert, "-----BEGIN ") {
 					cert = "(embedded)"
 				}
+				current := " "
+				if name == c.Current {
+					current = "*"
+				}
 				list = append(list, listedContext{name, name == c.Current, append([]string{}, a.Nodes...), cert})
+				t = append(t, []string{current, name, strings.Join(a.Nodes, ","), cert})
 			}
 			if output != outputTable {
 				return writeValue(cmd.OutOrStdout(), output, list)
-			}
-			t := table{{"CURRENT", "NAME", "NODES", "CERTIFICATE"}}
-			for _, l := range list {
-				current := " "
-				if l.Current {
-					current = "*"
-				}
-				t = append(t, []string{current, l.Name, strings.Join(l.Nodes, ","), l.Certificate})
 			}
 			return t.write(cmd.OutOrStdout())
 		},

@@ -24,12 +24,13 @@ const (
 
 var outputs = []string{outputTable, outputJSON, outputYAML}
 
-// addOutput defines -o. checkOutput says whether it was given a format that there is.
+// addOutput defines -o, whose value checkOutput has to see before anything is done.
 func addOutput(cmd *cobra.Command, output *string) {
 	cmd.Flags().StringVarP(output, "output", "o", outputTable, "`FORMAT`: table, json or yaml")
 	cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// checkOutput returns an error unless -o was given a format that there is.
 func checkOutput(output string) error {
 	if !slices.Contains(outputs, output) {
 		return fmt.Errorf("--output: found %q, expected table, json or yaml", output)

@@ -336,9 +336,7 @@ func unsigned(b []byte) []byte {
 	manifest, signature := le.Uint32(b[12:]), le.Uint32(b[16:])
 	le.PutUint32(b[12:], manifest+signature)
 	le.PutUint32(b[16:], 0)
-	for i := range b[64+manifest : 64+manifest+signature] {
-		b[64+manifest:][i] = ' '
-	}
+	copy(b[64+manifest:], bytes.Repeat([]byte{' '}, int(signature)))
 	return b
 }
 
